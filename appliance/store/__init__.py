@@ -1,0 +1,90 @@
+"""The store: repos, commits and files in SQLite, bytes in blobs; one directory on disk, one owner.
+
+    schema      every table, explained; migrations
+    database    the writer thread with group commit, the pool of readers
+    blobs       bytes by digest: receive, publish, read
+    repos       repos and branches
+    commits     start, finish, find; provenance and propagation
+    files       files in a commit, listings, directories
+    uploads     multipart uploads in progress
+    pipelines   specs and versions as rows
+    jobs        jobs, datums, logs as rows
+
+Every way in is the same two steps: *stage* the bytes (`receive`, then `publish`), then *put* a row in a write. All
+functions of the modules take a connection: `with store.snapshot() as db` to read, `store.write(lambda db: …)` to change.
+The store knows no protocol and no event loop.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TypeVar
+
+from appliance.errors import Conflict
+from appliance.store.blobs import Blobs
+from appliance.store.database import Changes, Db, Durability, Readers, Writer, connect
+from appliance.store.schema import migrate
+
+__all__ = ["Changes", "Db", "Durability", "Store"]
+
+T = TypeVar("T")
+
+
+class Store:
+    """An open data directory. Raises Conflict if another process has it open."""
+
+    def __init__(self, directory: Path, durability: Durability = "durable") -> None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory = directory
+        self.durability = durability
+        self._listeners: list[Callable[[Changes], None]] = []
+        self._lock = _lock(directory)
+        try:
+            db = connect(directory / "appliance.db", durability)
+            migrate(db)
+            self.blobs = Blobs(directory, durability)
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self._readers = Readers(lambda: connect(directory / "appliance.db", durability))
+        self._writer = Writer(db, self._announce)
+
+    def snapshot(self) -> AbstractContextManager[Db]:
+        """Lend a connection whose answers are all of one moment; from any thread, never across an await."""
+        return self._readers.snapshot()
+
+    def submit(self, write: Callable[[Db], T]) -> "Future[T]":
+        """Queue a write; the future is done once it is durable. Its errors are the write's own."""
+        return self._writer.submit(write)
+
+    def write(self, write: Callable[[Db], T]) -> T:
+        """Run a write and wait until it is durable. Blocks: not from an event loop."""
+        return self._writer.submit(write).result()
+
+    def listen(self, listener: Callable[[Changes], None]) -> None:
+        """Call `listener` after each commit that changed something; on the writer's thread, so it must be quick."""
+        self._listeners.append(listener)
+
+    def close(self) -> None:
+        """Finish queued writes and let go of the directory."""
+        self._writer.close()
+        self._readers.close()
+        os.close(self._lock)
+
+    def _announce(self, changes: Changes) -> None:
+        for listener in self._listeners:
+            listener(changes)
+
+
+def _lock(directory: Path) -> int:
+    """Hold the directory for this process; the kernel lets go of it when the process ends, however it does."""
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise Conflict(f"data directory {directory} is in use by another appliance") from None
+    return descriptor

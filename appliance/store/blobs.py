@@ -1,0 +1,280 @@
+"""Bytes by digest: received aside, published once, never changed afterwards.
+
+Small blobs are kept in the database, larger ones as read-only files `blobs/ab/cdef…` named by their SHA-256. Publishing
+comes before the row that refers to the blob, so a row never lacks its bytes; bytes without a row are garbage that the
+collector finds.
+"""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NewType
+
+from appliance.errors import BadDigest, StoreDamaged
+from appliance.store.database import Db, Durability
+
+Digest = NewType("Digest", bytes)
+"""SHA-256 of a blob, 32 bytes."""
+
+INLINE_BYTES = 32 * 1024
+READ_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StagedBlob:
+    """Bytes received and hashed, not yet permanent. Exactly one of `data` and `file` is set."""
+
+    size_bytes: int
+    digest: Digest
+    md5: bytes
+    data: bytes | None
+    file: Path | None
+
+    def discard(self) -> None:
+        """Forget the bytes; harmless after publishing."""
+        if self.file is not None:
+            self.file.unlink(missing_ok=True)
+
+
+class Receiver:
+    """Takes the bytes of one blob as they arrive; memory use is bounded by `INLINE_BYTES`.
+
+    Use as a context manager: leaving it without `finish` drops what was received. `extra` hashers see every byte too.
+    """
+
+    def __init__(self, staging: Path) -> None:
+        self._staging = staging
+        self._sha256 = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._pieces: list[bytes] = []
+        self._file: IO[bytes] | None = None
+        self._path: Path | None = None
+        self.size_bytes = 0
+
+    def __enter__(self) -> "Receiver":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._file is not None and self._path is not None:
+            self._file.close()
+            self._path.unlink(missing_ok=True)
+
+    def write(self, piece: bytes) -> None:
+        """Add bytes. Call from a worker thread for large pieces: hashing takes about 2 ms per MiB."""
+        self._sha256.update(piece)
+        self._md5.update(piece)
+        self.size_bytes += len(piece)
+        if self._file is not None:
+            self._file.write(piece)
+        else:
+            self._pieces.append(piece)
+            if self.size_bytes > INLINE_BYTES:
+                self._spill()
+
+    def finish(self) -> StagedBlob:
+        """Return what was received. The caller publishes or discards it."""
+        digest, md5 = Digest(self._sha256.digest()), self._md5.digest()
+        if self._file is None:
+            return StagedBlob(self.size_bytes, digest, md5, b"".join(self._pieces), None)
+        self._file.close()
+        self._file = None
+        return StagedBlob(self.size_bytes, digest, md5, None, self._path)
+
+    def _spill(self) -> None:
+        self._path = self._staging / secrets.token_hex(16)
+        # Unbuffered: the pieces are large, and a second copy would cost more than the calls.
+        self._file = self._path.open("xb", buffering=0)
+        for piece in self._pieces:
+            self._file.write(piece)
+        self._pieces.clear()
+
+
+class Blobs:
+    """The blob files below one data directory, and the rows that name them."""
+
+    def __init__(self, directory: Path, durability: Durability) -> None:
+        self._files = directory / "blobs"
+        self._staging = directory / "staging"
+        self._durable = durability == "durable"
+        self._files.mkdir(exist_ok=True)
+        self._staging.mkdir(exist_ok=True)
+        self.sweep_staging()
+
+    def sweep_staging(self) -> None:
+        """Remove what a killed process left half received. Only at start: nobody else may be receiving."""
+        for leftover in self._staging.iterdir():
+            leftover.unlink()
+
+    def receive(self) -> Receiver:
+        """Return an empty receiver for one blob."""
+        return Receiver(self._staging)
+
+    def path(self, digest: Digest) -> Path:
+        """Return where the file of a large blob is."""
+        name = digest.hex()
+        return self._files / name[:2] / name[2:]
+
+    def publish(self, staged: StagedBlob) -> None:
+        """Make staged bytes permanent, so that a row may refer to them; small ones become so with their row.
+
+        The file is in place and durable on return. Bytes that exist already only drop the staged copy. Raises BadDigest
+        if the size on disk is not `staged.size_bytes`. Blocks for the disk: call from a worker thread.
+        """
+        if staged.file is None:
+            return
+        target = self.path(staged.digest)
+        if target.exists():
+            staged.discard()
+        else:
+            self._settle(staged.file, staged.size_bytes)
+            self._make_directory(target.parent)
+            staged.file.rename(target)
+        if self._durable:  # also for bytes that were there: whoever put them there may not have synced yet
+            _sync_directory(target.parent)
+
+    def _make_directory(self, directory: Path) -> None:
+        if not directory.is_dir():
+            directory.mkdir(exist_ok=True)
+            if self._durable:
+                _sync_directory(directory.parent)
+
+    def _settle(self, file: Path, size_bytes: int) -> None:
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            if os.fstat(descriptor).st_size != size_bytes:
+                raise BadDigest(f"staged {size_bytes} bytes, found {os.fstat(descriptor).st_size} on disk")
+            os.fchmod(descriptor, 0o444)
+            if self._durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The bytes of a file version: one blob (`blob_id`) or several in order (`list_id`).
+
+    `etag` is S3's, unquoted: hex MD5, or `<hex>-<parts>`.
+    """
+
+    size_bytes: int
+    etag: str
+    blob_id: int | None = None
+    list_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A range of a blob. `data` holds the whole blob if it is a small one, `file` names it otherwise."""
+
+    offset: int
+    size_bytes: int
+    data: bytes | None
+    file: Path | None
+
+
+def record(db: Db, staged: StagedBlob) -> Content:
+    """Return the content for a published blob, making its row if there is none."""
+    blob_id = db.value("SELECT id FROM blobs WHERE digest = ?", (staged.digest,))
+    if blob_id is None:
+        row = (staged.digest, staged.size_bytes, staged.md5, staged.data)
+        blob_id = db.execute("INSERT INTO blobs (digest, size_bytes, md5, data) VALUES (?, ?, ?, ?)", row).lastrowid
+    return Content(staged.size_bytes, staged.md5.hex(), blob_id=blob_id)
+
+
+def join(db: Db, contents: Iterable[tuple[Content, int, int]], etag: str) -> Content:
+    """Return one content made of (content, offset, size_bytes) ranges in order; no bytes are moved."""
+    pieces: list[tuple[int, int, int]] = []
+    for content, offset, size_bytes in contents:
+        pieces.extend(_cut(db, content, offset, size_bytes))
+    size_bytes = sum(piece[2] for piece in pieces)
+    if len(pieces) == 1 and _is_whole_blob(db, *pieces[0]):
+        return Content(size_bytes, etag, blob_id=pieces[0][0])
+    digest = hashlib.sha256()
+    for blob_id, offset, size in pieces:
+        digest.update(db.value("SELECT digest FROM blobs WHERE id = ?", (blob_id,)))
+        digest.update(offset.to_bytes(8, "big") + size.to_bytes(8, "big"))
+    row = (digest.digest(), size_bytes)
+    list_id = db.execute("INSERT INTO extent_lists (digest, size_bytes) VALUES (?, ?)", row).lastrowid
+    db.executemany(
+        "INSERT INTO extents (list_id, position, blob_id, blob_offset, size_bytes) VALUES (?, ?, ?, ?, ?)",
+        ((list_id, position, *piece) for position, piece in enumerate(pieces)),
+    )
+    return Content(size_bytes, etag, list_id=list_id)
+
+
+def _cut(db: Db, content: Content, offset: int, size_bytes: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the (blob, offset, size) pieces of a range of some content; empty ranges have none."""
+    end = offset + size_bytes
+    position = 0
+    for blob_id, blob_offset, size in _pieces(db, content):
+        start, stop = max(offset, position), min(end, position + size)
+        if start < stop:
+            yield blob_id, blob_offset + start - position, stop - start
+        position += size
+
+
+def _pieces(db: Db, content: Content) -> list[tuple[int, int, int]]:
+    if content.blob_id is not None:
+        return [(content.blob_id, 0, content.size_bytes)]
+    sql = "SELECT blob_id, blob_offset, size_bytes FROM extents WHERE list_id = ? ORDER BY position"
+    return list(db.execute(sql, (content.list_id,)))
+
+
+def _is_whole_blob(db: Db, blob_id: int, offset: int, size_bytes: int) -> bool:
+    return offset == 0 and db.value("SELECT size_bytes FROM blobs WHERE id = ?", (blob_id,)) == size_bytes
+
+
+def get_digest(db: Db, content: Content) -> Digest:
+    """Return the digest that stands for the bytes of some content."""
+    if content.blob_id is not None:
+        return Digest(db.value("SELECT digest FROM blobs WHERE id = ?", (content.blob_id,)))
+    return Digest(db.value("SELECT digest FROM extent_lists WHERE id = ?", (content.list_id,)))
+
+
+def list_extents(db: Db, blobs: Blobs, content: Content) -> list[Extent]:
+    """Return where the bytes of some content are, in order. Raises StoreDamaged if a row is missing."""
+    extents = []
+    for blob_id, offset, size_bytes in _pieces(db, content):
+        row = db.row("SELECT digest, data FROM blobs WHERE id = ?", (blob_id,))
+        if row is None:
+            raise StoreDamaged(f"blob {blob_id} is referred to and has no row")
+        digest, data = row
+        extents.append(Extent(offset, size_bytes, data, None if data is not None else blobs.path(digest)))
+    return extents
+
+
+def read_extents(extents: Iterable[Extent]) -> Iterator[bytes]:
+    """Yield the bytes of extents in pieces of at most `READ_BYTES`. Blocks for the disk."""
+    for extent in extents:
+        if extent.file is None:
+            assert extent.data is not None
+            yield extent.data[extent.offset : extent.offset + extent.size_bytes]
+        else:
+            yield from _read_file(extent.file, extent.offset, extent.size_bytes)
+
+
+def _read_file(file: Path, offset: int, size_bytes: int) -> Iterator[bytes]:
+    try:
+        opened = file.open("rb")
+    except FileNotFoundError:
+        raise StoreDamaged(f"blob file {file.parent.name}{file.name} is missing") from None
+    with opened:
+        opened.seek(offset)
+        while size_bytes > 0:
+            piece = opened.read(min(size_bytes, READ_BYTES))
+            if not piece:
+                raise StoreDamaged(f"blob file {file.parent.name}{file.name} is shorter than recorded")
+            size_bytes -= len(piece)
+            yield piece

@@ -1,0 +1,220 @@
+"""The SQLite connections of the store: one writer thread with group commit, and a pool of readers.
+
+A *write* is a plain function `(db) -> result`. It runs whole on the writer's thread inside a savepoint, so nothing else
+runs between its statements and a read-check-write needs no lock; when it raises, only its own changes are undone. Writes
+that arrive while the disk is busy share the next transaction and its one fsync (*group commit*). A write's result is
+handed out after that fsync, never before.
+"""
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from appliance.errors import ApplianceError, Conflict, StoreDamaged
+
+T = TypeVar("T")
+Durability = Literal["durable", "fast"]
+
+_CACHE_KIB = 16_384
+_BATCH = 256
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a transaction changed that somebody outside the store may wait for."""
+
+    heads: set[tuple[str, str]] = field(default_factory=set)
+    """(repo, branch) whose head moved or vanished."""
+    repos: bool = False
+    """A repo came or went."""
+    jobs: bool = False
+    """A job, or the commits it waits for, changed state."""
+    logs: set[int] = field(default_factory=set)
+    """Jobs (row ids) with new log lines."""
+
+    def __bool__(self) -> bool:
+        return bool(self.heads or self.repos or self.jobs or self.logs)
+
+    def update(self, other: "Changes") -> None:
+        """Add what another write changed."""
+        self.heads |= other.heads
+        self.logs |= other.logs
+        self.repos = self.repos or other.repos
+        self.jobs = self.jobs or other.jobs
+
+
+class Db(sqlite3.Connection):
+    """A connection with the two shapes of question we ask, and the changes of the running write."""
+
+    changes: Changes
+
+    def row(self, sql: str, parameters: tuple[Any, ...] = ()) -> Any:
+        """Return the first row or None."""
+        return self.execute(sql, parameters).fetchone()
+
+    def value(self, sql: str, parameters: tuple[Any, ...] = ()) -> Any:
+        """Return the first column of the first row, or None."""
+        found = self.execute(sql, parameters).fetchone()
+        return found[0] if found else None
+
+
+def connect(path: Path, durability: Durability) -> Db:
+    """Open the database; every statement is its own transaction until one is begun."""
+    db = sqlite3.connect(path, factory=Db, isolation_level=None, check_same_thread=False, cached_statements=512)
+    db.changes = Changes()
+    db.execute("PRAGMA busy_timeout = 10000")
+    db.execute("PRAGMA journal_mode = WAL")
+    # In WAL mode FULL syncs the log at each commit; NORMAL leaves that to the checkpoint, which survives a killed
+    # process but not a power cut.
+    db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'durable' else 'NORMAL'}")
+    db.execute("PRAGMA foreign_keys = ON")
+    db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    return db
+
+
+@dataclass(slots=True)
+class _Write:
+    run: Callable[[Db], Any]
+    future: "Future[Any]"
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Writer:
+    """The only thread that writes. `on_commit` is called on it, after the commit, with what changed."""
+
+    def __init__(self, db: Db, on_commit: Callable[[Changes], None]) -> None:
+        self._db = db
+        self._on_commit = on_commit
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._loop, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, run: Callable[[Db], T]) -> "Future[T]":
+        """Queue a write; the future is done when it is as durable as the store promises.
+
+        A future that is cancelled before its write began is never run.
+        """
+        future: Future[T] = Future()
+        with self._lock:
+            if self._closed:
+                raise Conflict("the store is closed")
+            self._queue.put(_Write(run, future))
+        return future
+
+    def close(self) -> None:
+        """Finish what is queued and stop."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._thread.join()
+        self._db.close()
+
+    def _loop(self) -> None:
+        closing = False
+        while not closing:
+            batch, closing = self._take()
+            if batch:
+                self._commit(batch)
+
+    def _take(self) -> tuple[list[_Write], bool]:
+        """Wait for one write and take those that queue behind it."""
+        batch: list[_Write] = []
+        item = self._queue.get()
+        while item is not None:
+            if item.future.set_running_or_notify_cancel():
+                batch.append(item)
+            if len(batch) >= _BATCH or self._queue.empty():
+                return batch, False
+            item = self._queue.get()
+        return batch, True
+
+    def _commit(self, batch: list[_Write]) -> None:
+        changed = Changes()
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for write in batch:
+                self._run(write, changed)
+            self._db.execute("COMMIT")
+        except BaseException as error:  # the disk is full or failing: nothing of the batch happened
+            self._roll_back()
+            for write in batch:
+                write.future.set_exception(write.error or _explain(error))
+            return
+        for write in batch:
+            if write.error is not None:
+                write.future.set_exception(write.error)
+            else:
+                write.future.set_result(write.result)
+        if changed:
+            self._on_commit(changed)
+
+    def _run(self, write: _Write, changed: Changes) -> None:
+        self._db.changes = Changes()
+        self._db.execute("SAVEPOINT write")
+        try:
+            write.result = write.run(self._db)
+        except BaseException as error:
+            write.error = error
+            if not self._db.in_transaction:  # SQLite gave the whole transaction up (disk full, I/O error)
+                raise
+            self._db.execute("ROLLBACK TO write")
+        else:
+            changed.update(self._db.changes)
+        self._db.execute("RELEASE write")
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+
+def _explain(error: BaseException) -> BaseException:
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        return StoreDamaged(f"the database can not be written: {error}")
+    if isinstance(error, sqlite3.Error):
+        return ApplianceError(f"the database can not be written: {error}")
+    return error
+
+
+class Readers:
+    """Read-only connections, each lent to one thread at a time.
+
+    They are pooled instead of bound to threads, because worker threads come and go and SQLite connections should not.
+    """
+
+    def __init__(self, open_connection: Callable[[], Db]) -> None:
+        self._open = open_connection
+        self._idle: list[Db] = []
+        self._closed = False
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Db]:
+        """Lend a connection inside a read transaction: all its answers are of one moment. Never await inside."""
+        try:
+            db = self._idle.pop()  # atomic under the interpreter lock, as is append below
+        except IndexError:
+            db = self._open()
+        db.execute("BEGIN")
+        try:
+            yield db
+        finally:
+            db.execute("ROLLBACK")
+            if self._closed:
+                db.close()
+            else:
+                self._idle.append(db)
+
+    def close(self) -> None:
+        """Close the idle ones; those still lent close when they come back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()

@@ -1,0 +1,171 @@
+"""Pipelines as rows: the spec and its versions, the output branch, stopped or not.
+
+What a spec means is `appliance.pipelines.spec`'s business; here it is text with a list of upstream branches.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from appliance.errors import AlreadyExists, Conflict, PipelineNotFound
+from appliance.names import new_commit_id
+from appliance.store import commits, repos
+from appliance.store.database import Db
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A pipeline at its newest version. `spec` is JSON; `last_job_state` is None before the first."""
+
+    row: int
+    name: str
+    version: int
+    spec: bytes
+    salt: str
+    stopped: bool
+    created_ns: int
+    branch: str
+    last_job_state: str | None
+
+
+_SELECT = """
+    SELECT p.id, p.name, p.version, v.spec, p.salt, p.stopped, p.created_ns, b.name,
+           (SELECT state FROM jobs j WHERE j.pipeline_id = p.id ORDER BY j.id DESC LIMIT 1)
+    FROM pipelines p
+    JOIN pipeline_versions v ON v.pipeline_id = p.id AND v.version = p.version
+    JOIN branches b ON b.id = p.branch_id
+"""
+
+
+def get_pipeline(db: Db, name: str) -> Pipeline:
+    """Return a pipeline or raise PipelineNotFound."""
+    row = db.row(_SELECT + "WHERE p.name = ?", (name,))
+    if row is None:
+        raise PipelineNotFound(f'pipeline "{name}" not found')
+    return Pipeline(*row)
+
+
+def list_pipelines(db: Db) -> list[Pipeline]:
+    """Return all pipelines, newest first."""
+    return [Pipeline(*row) for row in db.execute(_SELECT + "ORDER BY p.created_ns DESC, p.id DESC")]
+
+
+def get_spec(db: Db, pipeline: str, version: int) -> bytes:
+    """Return the spec of one version of a pipeline that exists."""
+    sql = """
+        SELECT v.spec FROM pipeline_versions v JOIN pipelines p ON p.id = v.pipeline_id
+        WHERE p.name = ? AND v.version = ?
+    """
+    spec: bytes = db.value(sql, (pipeline, version))
+    return spec
+
+
+@dataclass(frozen=True, slots=True)
+class NewPipeline:
+    """What a pipeline is made of, as far as the store cares."""
+
+    name: str
+    spec: bytes
+    description: str
+    output_branch: str
+    inputs: Sequence[tuple[str, str]]
+    salt: str
+
+
+def create_pipeline(db: Db, new: NewPipeline) -> None:
+    """Make a pipeline with its output repo and branch, and its first job.
+
+    Raises AlreadyExists for a pipeline or repo of that name, RepoNotFound for an input; missing input branches are made.
+    """
+    if db.value("SELECT 1 FROM pipelines WHERE name = ?", (new.name,)):
+        raise AlreadyExists(f'pipeline "{new.name}" already exists')
+    if db.value("SELECT 1 FROM repos WHERE name = ? AND kind = 'user'", (new.name,)):
+        raise AlreadyExists(f'pipeline "{new.name}" cannot be created because a repo with the same name already exists')
+    upstream = [repos.ensure_branch(db, repo, branch) for repo, branch in new.inputs]
+    repos.create_repo(db, new.name, description=f"Output repo for pipeline {new.name}.")
+    branch_id = _make_output_branch(db, new)
+    repos.set_provenance(db, branch_id, upstream)
+    sql = "INSERT INTO pipelines (name, branch_id, version, salt, created_ns) VALUES (?, ?, 1, ?, ?)"
+    row = db.execute(sql, (new.name, branch_id, new.salt, time.time_ns())).lastrowid
+    _record_version(db, row, 1, new.spec)
+    _start_set(db, branch_id)
+
+
+def _make_output_branch(db: Db, new: NewPipeline) -> int:
+    """Make the branch with an empty commit that nobody reads: readers wait for the first job's."""
+    repo_id = commits.get_repo_id(db, new.name)
+    head = commits.append(db, repo_id, None, new.output_branch, new_commit_id(), "AUTO", "before the first job")
+    branch_id = commits.set_head(db, repo_id, new.output_branch, head)
+    commits.finish_commit(db, commits.get_by_row(db, head))
+    return branch_id
+
+
+def update_pipeline(db: Db, new: NewPipeline, *, reprocess: bool = False) -> None:
+    """Give a pipeline a new spec: its unfinished jobs are killed, and a new one runs.
+
+    Raises PipelineNotFound, Conflict if the output branch would change.
+    """
+    old = get_pipeline(db, new.name)
+    if old.branch != new.output_branch:
+        raise Conflict(f'the output branch of pipeline "{new.name}" is {old.branch} and can not change')
+    upstream = [repos.ensure_branch(db, repo, branch) for repo, branch in new.inputs]
+    branch_id = db.value("SELECT branch_id FROM pipelines WHERE id = ?", (old.row,))
+    repos.set_provenance(db, branch_id, upstream)
+    salt = new.salt if reprocess else old.salt
+    version = old.version + 1
+    db.execute("UPDATE pipelines SET version = ?, salt = ? WHERE id = ?", (version, salt, old.row))
+    _record_version(db, old.row, version, new.spec)
+    kill_jobs(db, old.row, "all jobs killed because pipeline was updated")
+    _start_set(db, branch_id)
+
+
+def _record_version(db: Db, pipeline_row: int | None, version: int, spec: bytes) -> None:
+    sql = "INSERT INTO pipeline_versions (pipeline_id, version, spec, created_ns) VALUES (?, ?, ?, ?)"
+    db.execute(sql, (pipeline_row, version, spec, time.time_ns()))
+
+
+def _start_set(db: Db, branch_id: int) -> None:
+    """Open the commit of a new set on a branch and on everything downstream of it."""
+    commit_id = new_commit_id()
+    commits.make_auto_commit(db, branch_id, commit_id)
+    commits.propagate(db, [branch_id], commit_id)
+
+
+def kill_jobs(db: Db, pipeline_row: int, reason: str) -> None:
+    """End all unfinished jobs of a pipeline; whoever runs one finds out and stops."""
+    sql = "SELECT commit_id FROM jobs WHERE pipeline_id = ? AND finished_ns IS NULL"
+    for (commit_row,) in db.execute(sql, (pipeline_row,)).fetchall():
+        commits.finish_commit(db, commits.get_by_row(db, commit_row), error=reason)
+    sql = "UPDATE jobs SET state = 'killed', reason = ?, finished_ns = ? WHERE pipeline_id = ? AND finished_ns IS NULL"
+    db.execute(sql, (reason, time.time_ns(), pipeline_row))
+    db.changes.jobs = True
+
+
+def set_stopped(db: Db, name: str, stopped: bool) -> None:
+    """Stop a pipeline, which kills its jobs, or start it again, which makes one for the current heads."""
+    pipeline = get_pipeline(db, name)
+    if pipeline.stopped == stopped:
+        return
+    db.execute("UPDATE pipelines SET stopped = ? WHERE id = ?", (stopped, pipeline.row))
+    if stopped:
+        kill_jobs(db, pipeline.row, "all jobs killed because pipeline was stopped")
+    else:
+        _start_set(db, db.value("SELECT branch_id FROM pipelines WHERE id = ?", (pipeline.row,)))
+
+
+def delete_pipeline(db: Db, name: str, *, keep_repo: bool = False) -> None:
+    """Delete a pipeline, its jobs and, unless kept, its output repo.
+
+    Raises PipelineNotFound, Conflict while another pipeline or branch rests on its output.
+    """
+    pipeline = get_pipeline(db, name)
+    kill_jobs(db, pipeline.row, "pipeline was deleted")
+    branch_id = db.value("SELECT branch_id FROM pipelines WHERE id = ?", (pipeline.row,))
+    db.execute(
+        "UPDATE datums SET output_of = NULL WHERE job_id IN (SELECT id FROM jobs WHERE pipeline_id = ?)",
+        (pipeline.row,),
+    )
+    db.execute("DELETE FROM pipelines WHERE id = ?", (pipeline.row,))
+    db.execute("DELETE FROM branch_provenance WHERE branch_id = ?", (branch_id,))
+    if not keep_repo:
+        repos.delete_repo(db, name)

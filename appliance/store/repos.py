@@ -1,0 +1,232 @@
+"""Repos and branches: make, list, delete."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from appliance.errors import AlreadyExists, BranchNotFound, Conflict, InvalidRequest, NotFound, OutputBranch
+from appliance.names import check_name, new_commit_id
+from appliance.store import commits
+from appliance.store.database import Db
+
+
+@dataclass(frozen=True, slots=True)
+class Repo:
+    """A repo as listed. `size_bytes` is that of the head of `master`, 0 without one."""
+
+    name: str
+    description: str
+    created_ns: int
+    size_bytes: int
+    branches: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A branch as listed; `provenance` are (repo, branch) pairs it is made from directly."""
+
+    repo: str
+    name: str
+    head: commits.Commit
+    created_ns: int
+    provenance: tuple[tuple[str, str], ...]
+    is_output: bool
+
+
+def create_repo(db: Db, name: str, *, description: str = "", update: bool = False) -> None:
+    """Make a repo. Raises InvalidName, and AlreadyExists unless `update`, which changes only the description."""
+    check_name("repo", name)
+    if db.value("SELECT 1 FROM repos WHERE name = ? AND kind = 'user'", (name,)):
+        if not update:
+            raise AlreadyExists(f"repo {name} already exists")
+        db.execute("UPDATE repos SET description = ? WHERE name = ? AND kind = 'user'", (description, name))
+        return
+    values = (name, description, time.time_ns())
+    db.execute("INSERT INTO repos (name, description, created_ns) VALUES (?, ?, ?)", values)
+    db.changes.repos = True
+
+
+def get_repo(db: Db, name: str) -> Repo:
+    """Return one repo or raise RepoNotFound."""
+    repo_id = commits.get_repo_id(db, name)
+    description, created_ns = db.row("SELECT description, created_ns FROM repos WHERE id = ?", (repo_id,))
+    names = tuple(
+        row[0] for row in db.execute("SELECT name FROM branches WHERE repo_id = ? ORDER BY created_ns, id", (repo_id,))
+    )
+    size_bytes = 0
+    if "master" in names:
+        head = commits.find_readable(db, commits.get_head(db, name, "master"))
+        size_bytes = head.size_bytes if head else 0
+    return Repo(name, description, created_ns, size_bytes, names)
+
+
+def list_repos(db: Db) -> list[Repo]:
+    """Return all repos, newest first (as `pachctl list repo`)."""
+    rows = db.execute("SELECT name FROM repos WHERE kind = 'user' ORDER BY created_ns DESC, id DESC").fetchall()
+    return [get_repo(db, name) for (name,) in rows]
+
+
+def delete_repo(db: Db, name: str, *, force: bool = False) -> None:
+    """Delete a repo with its history. Raises RepoNotFound, Conflict while something downstream rests on it."""
+    repo_id = commits.get_repo_id(db, name)
+    owner = "SELECT 1 FROM pipelines p JOIN branches b ON b.id = p.branch_id WHERE b.repo_id = ?"
+    if db.value(owner, (repo_id,)):
+        raise Conflict("cannot delete a repo associated with a pipeline - delete the pipeline instead")
+    _check_unused(db, repo_id, name)
+    drop_repo(db, repo_id)
+
+
+def drop_repo(db: Db, repo_id: int) -> None:
+    """Remove a repo's rows; nothing may rest on it."""
+    name = db.value("SELECT name FROM repos WHERE id = ?", (repo_id,))
+    sql = "SELECT id, name FROM branches WHERE repo_id = ?"
+    for branch_id, branch in db.execute(sql, (repo_id,)).fetchall():
+        db.changes.heads.add((name, branch))
+        db.execute("DELETE FROM uploads WHERE target = ?", (f"branch/{branch_id}",))
+    # Children before parents: rows of one table that refer to each other can not go by cascade alone.
+    db.execute("DELETE FROM branches WHERE repo_id = ?", (repo_id,))
+    db.execute("UPDATE commits SET parent_id = NULL WHERE repo_id = ?", (repo_id,))
+    db.execute("UPDATE lines SET base_line_id = NULL WHERE repo_id = ?", (repo_id,))
+    db.execute("DELETE FROM repos WHERE id = ?", (repo_id,))
+    db.changes.repos = True
+
+
+def _check_unused(db: Db, repo_id: int, name: str) -> None:
+    sql = """
+        SELECT r.name, d.name FROM branch_provenance p JOIN branches u ON u.id = p.upstream_id
+        JOIN branches d ON d.id = p.branch_id JOIN repos r ON r.id = d.repo_id
+        WHERE u.repo_id = ?1 AND d.repo_id <> ?1
+    """
+    if dependent := db.row(sql, (repo_id,)):
+        raise Conflict(f"cannot delete repo {name}: branch {dependent[0]}@{dependent[1]} depends on it")
+    sql = """
+        SELECT r.name, lower(hex(d.global_id)) FROM commits u JOIN commit_provenance p ON p.upstream_id = u.id
+        JOIN commits d ON d.id = p.commit_id JOIN repos r ON r.id = d.repo_id WHERE u.repo_id = ?1 AND d.repo_id <> ?1
+    """
+    if dependent := db.row(sql, (repo_id,)):
+        raise Conflict(f"cannot delete repo {name}: commit {dependent[0]}@{dependent[1]} was made from it")
+
+
+def create_branch(
+    db: Db, repo: str, name: str, *, head: str | None = None, provenance: Iterable[tuple[str, str]] = ()
+) -> None:
+    """Make a branch or re-point it: at `head`, else at an empty commit of its own if it is new.
+
+    Upstream branches that do not exist are made. Raises RepoNotFound, InvalidName, CommitNotFound, InvalidRequest.
+    """
+    repo_id = commits.get_repo_id(db, repo)
+    check_name("branch", name)
+    commit_id = new_commit_id()
+    upstream = [ensure_branch(db, *source) for source in provenance]
+    existing = db.value("SELECT head_id FROM branches WHERE repo_id = ? AND name = ?", (repo_id, name))
+    if head is not None:
+        _check_repointable(db, repo, name)
+        row = commits.get_commit(db, repo, head).row
+    elif existing is not None:
+        row = existing
+    else:
+        row = commits.append(db, repo_id, None, name, commit_id, "AUTO")
+        commits.finish_commit(db, commits.get_by_row(db, row))
+    branch_id = commits.set_head(db, repo_id, name, row)
+    if upstream:
+        set_provenance(db, branch_id, upstream)
+    if row != existing:
+        commits.propagate(db, [branch_id], commit_id)
+
+
+def _check_repointable(db: Db, repo: str, name: str) -> None:
+    branch_id = find_branch_id(db, repo, name)
+    if branch_id is not None and commits.is_output_branch(db, branch_id):
+        raise OutputBranch(f"{repo}@{name} is an output branch: its head can not be set")
+
+
+def ensure_branch(db: Db, repo: str, name: str) -> int:
+    """Return the number of a branch, making it (empty) if the repo lacks it. Raises RepoNotFound."""
+    found = find_branch_id(db, repo, name)
+    if found is None:
+        create_branch(db, repo, name)
+        found = find_branch_id(db, repo, name)
+    assert found is not None
+    return found
+
+
+def set_provenance(db: Db, branch_id: int, upstream: Iterable[int]) -> None:
+    """Replace what a branch is made from. Raises InvalidRequest for its own repo or a circle."""
+    chosen = list(dict.fromkeys(upstream))
+    own = db.value("SELECT repo_id FROM branches WHERE id = ?", (branch_id,))
+    for source in chosen:
+        repo_id, repo = db.row(
+            "SELECT r.id, r.name FROM branches b JOIN repos r ON r.id = b.repo_id WHERE b.id = ?", (source,)
+        )
+        if repo_id == own:
+            raise InvalidRequest(f"repo {repo} cannot be in the provenance of its own branch")
+    commits.check_no_cycle(db, branch_id, chosen)
+    db.execute("DELETE FROM branch_provenance WHERE branch_id = ?", (branch_id,))
+    rows = [(branch_id, source) for source in chosen]
+    db.executemany("INSERT INTO branch_provenance (branch_id, upstream_id) VALUES (?, ?)", rows)
+
+
+def find_branch_id(db: Db, repo: str, name: str) -> int | None:
+    """Return the store's number of a branch, None if the repo lacks it. Raises RepoNotFound."""
+    repo_id = commits.get_repo_id(db, repo)
+    found: int | None = db.value("SELECT id FROM branches WHERE repo_id = ? AND name = ?", (repo_id, name))
+    return found
+
+
+def get_branch(db: Db, repo: str, name: str) -> Branch:
+    """Return one branch. Raises RepoNotFound, BranchNotFound."""
+    head = commits.get_head(db, repo, name)
+    branch_id = find_branch_id(db, repo, name)
+    assert branch_id is not None
+    sql = """
+        SELECT r.name, b.name FROM branch_provenance p JOIN branches b ON b.id = p.upstream_id
+        JOIN repos r ON r.id = b.repo_id WHERE p.branch_id = ? ORDER BY 1, 2
+    """
+    created_ns = db.value("SELECT created_ns FROM branches WHERE id = ?", (branch_id,))
+    provenance = tuple((row[0], row[1]) for row in db.execute(sql, (branch_id,)))
+    return Branch(repo, name, head, created_ns, provenance, commits.is_output_branch(db, branch_id))
+
+
+def list_branches(db: Db, repo: str) -> list[Branch]:
+    """Return the branches of a repo by age. Raises RepoNotFound."""
+    return [get_branch(db, repo, name) for name in get_repo(db, repo).branches]
+
+
+def list_all_branches(db: Db) -> list[tuple[str, str, int]]:
+    """Return (repo, branch, created_ns) of every branch of every user repo, by name."""
+    sql = """
+        SELECT r.name, b.name, r.created_ns FROM branches b JOIN repos r ON r.id = b.repo_id
+        WHERE r.kind = 'user' ORDER BY b.name || '.' || r.name
+    """
+    return list(db.execute(sql))
+
+
+def delete_branch(db: Db, repo: str, name: str) -> None:
+    """Remove a branch; its commits stay. Raises BranchNotFound, Conflict if others depend on it or a pipeline owns it."""
+    branch_id = find_branch_id(db, repo, name)
+    if branch_id is None:
+        raise BranchNotFound(f'branch "{name}" not found in repo {repo}')
+    if db.value("SELECT 1 FROM branch_provenance WHERE upstream_id = ?", (branch_id,)):
+        raise Conflict(f"branch {repo}@{name} is in the provenance of other branches")
+    if pipeline := db.value("SELECT name FROM pipelines WHERE branch_id = ?", (branch_id,)):
+        raise Conflict(f"branch {repo}@{name} is the output branch of pipeline {pipeline}")
+    db.execute("DELETE FROM uploads WHERE target = ?", (f"branch/{branch_id}",))
+    db.execute("DELETE FROM branches WHERE id = ?", (branch_id,))
+    db.changes.heads.add((repo, name))
+
+
+def delete_empty_branch(db: Db, repo: str, name: str) -> bool:
+    """Delete a branch without files, and its repo with the last one. Returns False, changing nothing, if it has files.
+
+    That is deleting a bucket. Raises NotFound, Conflict as `delete_branch` and `delete_repo` do.
+    """
+    head = commits.find_readable(db, commits.get_head(db, repo, name))
+    if head is not None and head.file_count:
+        return False
+    delete_branch(db, repo, name)
+    if not get_repo(db, repo).branches:
+        try:
+            delete_repo(db, repo)
+        except (Conflict, NotFound):
+            return True  # something was made from its commits: the repo stays, without branches
+    return True

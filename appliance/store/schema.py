@@ -1,0 +1,305 @@
+"""Every table of the store, in the order in which they came to be.
+
+Ids are small integers inside and names, hex digests and commit ids outside; only `store` sees the integers. Times are
+nanoseconds UTC. Migrations run forward at start; a database that knows migrations this code does not is newer and refused.
+
+**Lines.** History is kept as *lines*. A line is a row of commits numbered by `seq`, each the child of the one before.
+Committing on the tip of a line extends it; committing on anything else starts a new line that points at its base. An
+*entry* is valid from the commit `from_seq` of its line up to, not including, `until_seq`; NULL means it still is. Writing
+one file therefore touches one old and one new row whatever the repo holds, and the head of a line is the partial index on
+open entries. What a line does not say about a path is what its base line said at `base_seq`.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+from appliance.errors import Conflict
+
+migrations = Migrations("appliance")
+
+_INITIAL = (
+    # A repo holds branches and commits. `kind` is user; Pachyderm's meta and spec repos would be others.
+    """
+    CREATE TABLE repos (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        kind TEXT NOT NULL DEFAULT 'user',
+        description TEXT NOT NULL DEFAULT '',
+        created_ns INTEGER NOT NULL,
+        UNIQUE (name, kind)
+    )
+    """,
+    # `tip_seq` is the newest commit of the line, `changed_seq` the newest that changed an entry: a snapshot at or after
+    # it is read through the index of open entries. Redundant with commits and entries, so that a write reads one row.
+    """
+    CREATE TABLE lines (
+        id INTEGER PRIMARY KEY,
+        repo_id INTEGER NOT NULL REFERENCES repos ON DELETE CASCADE,
+        base_line_id INTEGER REFERENCES lines,
+        base_seq INTEGER,
+        tip_seq INTEGER NOT NULL DEFAULT 0,
+        changed_seq INTEGER NOT NULL DEFAULT 0
+    )
+    """,
+    "CREATE INDEX lines_repo ON lines (repo_id)",
+    "CREATE INDEX lines_base ON lines (base_line_id) WHERE base_line_id IS NOT NULL",
+    # A commit: open while `finished_ns` is NULL. `global_id` is 16 bytes, unique within a repo, shared across repos by
+    # a commit set. `branch` is where it was made, for people to read. `origin` is USER or AUTO (made by propagation).
+    # With an `error` the commit changed nothing and shows nothing. `size_bytes` and `file_count` are of its whole tree.
+    """
+    CREATE TABLE commits (
+        id INTEGER PRIMARY KEY,
+        repo_id INTEGER NOT NULL REFERENCES repos ON DELETE CASCADE,
+        line_id INTEGER NOT NULL REFERENCES lines ON DELETE CASCADE,
+        seq INTEGER NOT NULL,
+        global_id BLOB NOT NULL,
+        parent_id INTEGER REFERENCES commits,
+        branch TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        description TEXT NOT NULL DEFAULT '',
+        started_ns INTEGER NOT NULL,
+        finished_ns INTEGER,
+        error TEXT,
+        size_bytes INTEGER NOT NULL DEFAULT 0,
+        file_count INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (global_id, repo_id),
+        UNIQUE (line_id, seq)
+    )
+    """,
+    "CREATE INDEX commits_repo ON commits (repo_id)",
+    "CREATE INDEX commits_parent ON commits (parent_id) WHERE parent_id IS NOT NULL",
+    # A branch points at its head; several may share one. `trigger` is JSON, NULL without one.
+    """
+    CREATE TABLE branches (
+        id INTEGER PRIMARY KEY,
+        repo_id INTEGER NOT NULL REFERENCES repos ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        head_id INTEGER NOT NULL REFERENCES commits,
+        trigger TEXT,
+        created_ns INTEGER NOT NULL,
+        UNIQUE (repo_id, name)
+    )
+    """,
+    "CREATE INDEX branches_head ON branches (head_id)",
+    # Direct provenance, of branches (what propagation follows) and of commits (what they were made from).
+    """
+    CREATE TABLE branch_provenance (
+        branch_id INTEGER NOT NULL REFERENCES branches ON DELETE CASCADE,
+        upstream_id INTEGER NOT NULL REFERENCES branches,
+        PRIMARY KEY (branch_id, upstream_id)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX branch_provenance_upstream ON branch_provenance (upstream_id)",
+    """
+    CREATE TABLE commit_provenance (
+        commit_id INTEGER NOT NULL REFERENCES commits ON DELETE CASCADE,
+        upstream_id INTEGER NOT NULL REFERENCES commits,
+        PRIMARY KEY (commit_id, upstream_id)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX commit_provenance_upstream ON commit_provenance (upstream_id)",
+    # Bytes by digest (SHA-256). Small ones are in `data`, larger ones are files below `blobs/`. `data` comes last, so
+    # that reading the rest never touches its pages. MD5 is there because S3's ETag is.
+    """
+    CREATE TABLE blobs (
+        id INTEGER PRIMARY KEY,
+        digest BLOB NOT NULL UNIQUE,
+        size_bytes INTEGER NOT NULL,
+        md5 BLOB NOT NULL,
+        data BLOB
+    )
+    """,
+    # Content made of several blobs, in order: multipart uploads, appends, copies of parts. `digest` is the SHA-256 over
+    # the digests, offsets and sizes of its extents, so equal bytes cut differently have different digests.
+    """
+    CREATE TABLE extent_lists (
+        id INTEGER PRIMARY KEY,
+        digest BLOB NOT NULL,
+        size_bytes INTEGER NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE extents (
+        list_id INTEGER NOT NULL REFERENCES extent_lists ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        blob_id INTEGER NOT NULL REFERENCES blobs,
+        blob_offset INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        PRIMARY KEY (list_id, position)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX extents_blob ON extents (blob_id)",
+    # One version of one path on one line. `kind`: 1 file, 2 explicit directory (its path ends in a slash, as its S3 key
+    # does), 0 nothing: hides what the base line has there. Exactly one of `blob_id` and `list_id` is set for a file.
+    # `size_bytes`, `etag` and `modified_ns` repeat what blob and commit say, so that a listing reads only entries.
+    # `etag` is 16 bytes of MD5 or the text `<hex>-<parts>`. `metadata` is JSON or NULL. Intervals of a path never overlap.
+    """
+    CREATE TABLE entries (
+        id INTEGER PRIMARY KEY,
+        line_id INTEGER NOT NULL REFERENCES lines ON DELETE CASCADE,
+        path TEXT NOT NULL,
+        from_seq INTEGER NOT NULL,
+        until_seq INTEGER,
+        kind INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL DEFAULT 0,
+        modified_ns INTEGER NOT NULL,
+        etag,
+        blob_id INTEGER REFERENCES blobs,
+        list_id INTEGER REFERENCES extent_lists,
+        metadata TEXT
+    )
+    """,
+    "CREATE UNIQUE INDEX entries_open ON entries (line_id, path) WHERE until_seq IS NULL",
+    "CREATE UNIQUE INDEX entries_history ON entries (line_id, path, from_seq)",
+    "CREATE INDEX entries_from ON entries (line_id, from_seq)",
+    "CREATE INDEX entries_until ON entries (line_id, until_seq) WHERE until_seq IS NOT NULL",
+    "CREATE INDEX entries_blob ON entries (blob_id) WHERE blob_id IS NOT NULL",
+    "CREATE INDEX entries_list ON entries (list_id) WHERE list_id IS NOT NULL",
+    # A multipart upload in progress. `target` says where it will land: `branch/<id>` or `datum/<id>`; text, because the
+    # two have nothing else in common.
+    """
+    CREATE TABLE uploads (
+        id TEXT PRIMARY KEY,
+        target TEXT NOT NULL,
+        path TEXT NOT NULL,
+        created_ns INTEGER NOT NULL,
+        metadata TEXT
+    )
+    """,
+    "CREATE INDEX uploads_target ON uploads (target, path)",
+    """
+    CREATE TABLE parts (
+        upload_id TEXT NOT NULL REFERENCES uploads ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        modified_ns INTEGER NOT NULL,
+        etag NOT NULL,
+        blob_id INTEGER REFERENCES blobs,
+        list_id INTEGER REFERENCES extent_lists,
+        PRIMARY KEY (upload_id, number)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX parts_blob ON parts (blob_id) WHERE blob_id IS NOT NULL",
+    "CREATE INDEX parts_list ON parts (list_id) WHERE list_id IS NOT NULL",
+    # A pipeline and all versions of its spec (JSON). It owns `branch_id`, its output branch. `salt` is part of every
+    # datum's hash: a new one reprocesses everything.
+    """
+    CREATE TABLE pipelines (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        branch_id INTEGER NOT NULL UNIQUE REFERENCES branches,
+        version INTEGER NOT NULL,
+        salt TEXT NOT NULL,
+        stopped INTEGER NOT NULL DEFAULT 0,
+        created_ns INTEGER NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE pipeline_versions (
+        pipeline_id INTEGER NOT NULL REFERENCES pipelines ON DELETE CASCADE,
+        version INTEGER NOT NULL,
+        spec BLOB NOT NULL,
+        created_ns INTEGER NOT NULL,
+        PRIMARY KEY (pipeline_id, version)
+    ) WITHOUT ROWID
+    """,
+    # A run of a pipeline; `commit_id` is its output commit, whose global id is the job's. The counters are those of
+    # Pachyderm's job: total = processed + skipped + failed + recovered once the job has ended.
+    """
+    CREATE TABLE jobs (
+        id INTEGER PRIMARY KEY,
+        pipeline_id INTEGER NOT NULL REFERENCES pipelines ON DELETE CASCADE,
+        version INTEGER NOT NULL,
+        commit_id INTEGER NOT NULL UNIQUE REFERENCES commits ON DELETE CASCADE,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        created_ns INTEGER NOT NULL,
+        started_ns INTEGER,
+        finished_ns INTEGER,
+        restarts INTEGER NOT NULL DEFAULT 0,
+        total INTEGER NOT NULL DEFAULT 0,
+        processed INTEGER NOT NULL DEFAULT 0,
+        skipped INTEGER NOT NULL DEFAULT 0,
+        failed INTEGER NOT NULL DEFAULT 0,
+        recovered INTEGER NOT NULL DEFAULT 0
+    )
+    """,
+    "CREATE INDEX jobs_pipeline ON jobs (pipeline_id, id)",
+    "CREATE INDEX jobs_unfinished ON jobs (pipeline_id, id) WHERE finished_ns IS NULL",
+    # One datum of one job. `inputs` is JSON. `output_of` is the datum whose files are this one's output: itself, or for a
+    # skipped datum the one that was processed in an earlier job.
+    """
+    CREATE TABLE datums (
+        id INTEGER PRIMARY KEY,
+        job_id INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        datum_id BLOB NOT NULL,
+        hash BLOB NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        tries INTEGER NOT NULL DEFAULT 0,
+        inputs BLOB NOT NULL,
+        started_ns INTEGER,
+        finished_ns INTEGER,
+        output_of INTEGER REFERENCES datums,
+        UNIQUE (job_id, position)
+    )
+    """,
+    "CREATE INDEX datums_hash ON datums (job_id, hash)",
+    "CREATE INDEX datums_output_of ON datums (output_of) WHERE output_of IS NOT NULL",
+    # What a datum wrote, by path: the staging of a try while it runs, its output once it succeeded. Columns as in entries.
+    """
+    CREATE TABLE datum_files (
+        datum_id INTEGER NOT NULL REFERENCES datums ON DELETE CASCADE,
+        path TEXT NOT NULL,
+        kind INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        modified_ns INTEGER NOT NULL,
+        etag,
+        blob_id INTEGER REFERENCES blobs,
+        list_id INTEGER REFERENCES extent_lists,
+        metadata TEXT,
+        PRIMARY KEY (datum_id, path)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX datum_files_blob ON datum_files (blob_id) WHERE blob_id IS NOT NULL",
+    "CREATE INDEX datum_files_list ON datum_files (list_id) WHERE list_id IS NOT NULL",
+    # User code's output, a row for each line. `datum_id` is NULL for the job's own remarks, `stream` then `job`.
+    """
+    CREATE TABLE log_lines (
+        id INTEGER PRIMARY KEY,
+        job_id INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+        datum_id INTEGER REFERENCES datums ON DELETE CASCADE,
+        time_ns INTEGER NOT NULL,
+        stream TEXT NOT NULL,
+        message TEXT NOT NULL
+    )
+    """,
+    "CREATE INDEX log_lines_job ON log_lines (job_id, id)",
+    "CREATE INDEX log_lines_datum ON log_lines (datum_id) WHERE datum_id IS NOT NULL",
+)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def initial(db: Database) -> None:
+    """The tables as they were first released."""
+    for statement in _INITIAL:
+        db.conn.execute(statement)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the database to this code's schema. Raises Conflict, changing nothing, if it is newer."""
+    db = Database(connection)
+    known = {migration.name for migration in _all_migrations()}
+    if newer := {migration.name for migration in migrations.applied(db)} - known:
+        raise Conflict(f"the data directory was written by a newer appliance (schema {', '.join(sorted(newer))})")
+    migrations.apply(db)
+
+
+def _all_migrations() -> Iterable[Any]:
+    pending: Iterable[Any] = migrations.pending(Database(memory=True))
+    return pending
