@@ -19,7 +19,7 @@ import fcntl
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,13 +42,13 @@ class Store:
         self.durability = durability
         self._listeners: list[Callable[[Changes], None]] = []
         self._lock = _lock(directory)
-        try:
+        with ExitStack() as undo:
+            undo.callback(os.close, self._lock)
             db = connect(directory / "appliance.db", durability)
+            undo.callback(db.close)
             migrate(db)
             self.blobs = Blobs(directory, durability)
-        except BaseException:
-            os.close(self._lock)
-            raise
+            undo.pop_all()
         self._readers = Readers(lambda: connect(directory / "appliance.db", durability))
         self._writer = Writer(db, self._announce)
 

@@ -68,7 +68,7 @@ class Receiver:
         self._md5.update(piece)
         self.size_bytes += len(piece)
         if self._file is not None:
-            self._file.write(piece)
+            _write_all(self._file, piece)
         else:
             self._pieces.append(piece)
             if self.size_bytes > INLINE_BYTES:
@@ -88,8 +88,15 @@ class Receiver:
         # Unbuffered: the pieces are large, and a second copy would cost more than the calls.
         self._file = self._path.open("xb", buffering=0)
         for piece in self._pieces:
-            self._file.write(piece)
+            _write_all(self._file, piece)
         self._pieces.clear()
+
+
+def _write_all(file: IO[bytes], piece: bytes) -> None:
+    """Write all of a piece: an unbuffered write may take less, of a very large one or as the disk fills up."""
+    view = memoryview(piece)
+    while view:
+        view = view[file.write(view) :]
 
 
 class Blobs:

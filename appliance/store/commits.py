@@ -194,7 +194,10 @@ def start_commit(db: Db, repo: str, branch: str, *, description: str = "", paren
     found = db.row("SELECT id, head_id FROM branches WHERE repo_id = ? AND name = ?", (repo_id, branch))
     _check_startable(db, repo, branch, found)
     if parent is not None:
-        parent_row: int | None = get_commit(db, repo, parent).row
+        chosen = get_commit(db, repo, parent)
+        if chosen.is_open:  # what it still takes would reach back under a commit that came after it
+            raise Conflict(f"parent commit {chosen.id} has not been finished")
+        parent_row: int | None = chosen.row
     else:
         parent_row = found[1] if found else None
     row = append(db, repo_id, parent_row, branch, new_commit_id(), "USER", description)
@@ -224,6 +227,8 @@ def finish_commit(db: Db, commit: Commit, *, description: str = "", error: str |
     """Make a commit immutable. Raises NotWritable if it is already."""
     if not commit.is_open:
         raise NotWritable(f"commit {commit.id} has already finished")
+    if error is not None:
+        db.execute("UPDATE commits SET size_bytes = 0, file_count = 0 WHERE id = ?", (commit.row,))
     db.execute(
         "UPDATE commits SET finished_ns = ?, error = ?, description = coalesce(nullif(?, ''), description) WHERE id = ?",
         (time.time_ns(), error, description, commit.row),
@@ -239,6 +244,13 @@ def finish_user_commit(db: Db, repo: str, revision: str, *, description: str = "
         raise OutputBranch("cannot finish a pipeline output or meta commit, use 'stop job' instead")
     finish_commit(db, commit, description=description)
     return get_by_row(db, commit.row)
+
+
+def check_branch_writable(db: Db, repo: str, branch: str) -> None:
+    """Raise OutputBranch if only a pipeline writes to a branch; RepoNotFound. A branch that is not there can be made."""
+    found = db.value("SELECT id FROM branches WHERE repo_id = ? AND name = ?", (get_repo_id(db, repo), branch))
+    if found is not None and is_output_branch(db, found):
+        raise OutputBranch(f"cannot start a commit on an output branch: {repo}@{branch}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +279,8 @@ def begin_write(db: Db, repo: str, revision: str) -> Writing:
     found = db.row("SELECT id, head_id FROM branches WHERE repo_id = ? AND name = ?", (repo_id, revision))
     if found is not None and not is_output_branch(db, found[0]):
         head = get_by_row(db, found[1])
+        if head.is_open and head.origin == "AUTO":  # the branch was pointed at what a pipeline is working on
+            raise OutputBranch(f"cannot write to the output commit {repo}@{head.id}")
         if head.is_open:
             return Writing(head, one_off=False)
     return Writing(start_commit(db, repo, revision), one_off=True)
@@ -301,11 +315,11 @@ def _next_place(db: Db, repo_id: int, parent: int | None) -> tuple[int, int, int
     """Return line, seq, size and file count of a commit after `parent`."""
     if parent is None:
         return _new_line(db, repo_id, None, None), 1, 0, 0
-    sql = """
-        SELECT c.line_id, c.seq, l.tip_seq, c.size_bytes, c.file_count
-        FROM commits c JOIN lines l ON l.id = c.line_id WHERE c.id = ?
-    """
-    line, seq, tip, size_bytes, file_count = db.row(sql, (parent,))
+    before = get_by_row(db, parent)
+    line, seq = before.line, before.seq
+    tip = db.value("SELECT tip_seq FROM lines WHERE id = ?", (line,))
+    counted = find_readable(db, before)  # a commit that failed has nothing, and hides nothing from those after it
+    size_bytes, file_count = (counted.size_bytes, counted.file_count) if counted else (0, 0)
     if seq == tip:
         return line, seq + 1, size_bytes, file_count
     return _new_line(db, repo_id, line, seq), 1, size_bytes, file_count

@@ -6,6 +6,7 @@ that arrive while the disk is busy share the next transaction and its one fsync 
 handed out after that fsync, never before.
 """
 
+import logging
 import queue
 import sqlite3
 import threading
@@ -20,6 +21,8 @@ from appliance.errors import ApplianceError, Conflict, StoreDamaged
 
 T = TypeVar("T")
 Durability = Literal["durable", "fast"]
+
+_log = logging.getLogger(__name__)
 
 _CACHE_KIB = 16_384
 _BATCH = 256
@@ -156,7 +159,13 @@ class Writer:
             else:
                 write.future.set_result(write.result)
         if changed:
+            self._tell(changed)
+
+    def _tell(self, changed: Changes) -> None:
+        try:
             self._on_commit(changed)
+        except Exception:  # the commit stands whoever could not be told, and the writes behind it must not wait for ever
+            _log.exception("a listener of the store failed")
 
     def _run(self, write: _Write, changed: Changes) -> None:
         self._db.changes = Changes()
@@ -164,7 +173,7 @@ class Writer:
         try:
             write.result = write.run(self._db)
         except BaseException as error:
-            write.error = error
+            write.error = _explain(error) if isinstance(error, sqlite3.OperationalError) else error
             if not self._db.in_transaction:  # SQLite gave the whole transaction up (disk full, I/O error)
                 raise
             self._db.execute("ROLLBACK TO write")
@@ -203,6 +212,7 @@ class Readers:
             db = self._idle.pop()  # atomic under the interpreter lock, as is append below
         except IndexError:
             db = self._open()
+            db.execute("PRAGMA query_only = ON")
         db.execute("BEGIN")
         try:
             yield db

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar, Protocol
 
-from appliance.errors import FileNotFound, PathConflict
+from appliance.errors import FileNotFound, InvalidPath, PathConflict
 from appliance.names import CommitId, Revision, check_path, is_commit_id, parents, parse_revision
 from appliance.store.blobs import Content
 from appliance.store.commits import Commit, check_readable, find_readable, get_commit, get_head
@@ -118,10 +118,14 @@ class Staging:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Where to look for the files of a commit, nearest first. Without places it is empty."""
+    """Where to look for the files of a commit, nearest first. Without places it is empty.
+
+    `history` has the lines of its commit and the newest commit of each that is part of it.
+    """
 
     places: tuple[Place, ...]
     commit: Commit | None = None
+    history: tuple[tuple[int, int], ...] = ()
 
 
 EMPTY = Snapshot(())
@@ -132,13 +136,15 @@ def open_commit(db: Db, commit: Commit) -> Snapshot:
     if commit.error is not None:
         return Snapshot((), commit)
     places: list[Place] = []
+    history: list[tuple[int, int]] = []
     line: int | None = commit.line
     seq = commit.seq
     while line is not None:
         base, base_seq, changed = db.row("SELECT base_line_id, base_seq, changed_seq FROM lines WHERE id = ?", (line,))
         places.append(Tip(line) if seq >= changed else Past(line, seq))
+        history.append((line, seq))
         line, seq = base, base_seq
-    return Snapshot(tuple(places), commit)
+    return Snapshot(tuple(places), commit, tuple(history))
 
 
 def open_revision(db: Db, repo: str, revision: str) -> Snapshot:
@@ -346,6 +352,7 @@ def put_file(db: Db, commit: Commit, path: str, content: Content, metadata: Meta
 
     Raises InvalidPath, and PathConflict if a part of the path is a file or the path itself is a directory.
     """
+    check_kind(path, Kind.FILE)
     snapshot = open_commit(db, commit)
     check_free(db, snapshot, path)
     _replace(db, commit, snapshot, path, Kind.FILE, content, metadata)
@@ -356,6 +363,7 @@ def put_file(db: Db, commit: Commit, path: str, content: Content, metadata: Meta
 
 def make_directory(db: Db, commit: Commit, path: str, metadata: Metadata | None = None) -> None:
     """Make an explicit directory (`/a/`) in an open commit; harmless if it is one. Raises InvalidPath, PathConflict."""
+    check_kind(path, Kind.DIRECTORY)
     snapshot = open_commit(db, commit)
     check_free(db, snapshot, path)
     empty = Content(0, "d41d8cd98f00b204e9800998ecf8427e")
@@ -365,6 +373,12 @@ def make_directory(db: Db, commit: Commit, path: str, metadata: Metadata | None 
 def replace(db: Db, commit: Commit, entry: Entry) -> None:
     """Put a copy of an entry into an open commit without looking at what is around it: the caller has."""
     _replace(db, commit, open_commit(db, commit), entry.path, entry.kind, entry.content, entry.metadata)
+
+
+def check_kind(path: str, kind: Kind) -> None:
+    """Raise InvalidPath for a file with a slash behind its path or a directory without."""
+    if path.endswith("/") != (kind == Kind.DIRECTORY):
+        raise InvalidPath(f"path ({path}) invalid: a slash at the end stands for a directory")
 
 
 def check_free(db: Db, snapshot: Snapshot, path: str) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from appliance.errors import DatumNotFound, InvalidRequest, JobNotFound, PathConflict
+from appliance.errors import DatumNotFound, InvalidRequest, JobNotFound, NotWritable, PathConflict
 from appliance.names import CommitId, is_commit_id
 from appliance.store import commits, files
 from appliance.store.blobs import Content
@@ -162,7 +162,7 @@ def run_job(db: Db, row: int) -> Job:
     sql = """
         UPDATE jobs SET state = 'running', total = (SELECT count(*) FROM datums WHERE job_id = ?1),
             skipped = (SELECT count(*) FROM datums WHERE job_id = ?1 AND state = 'skipped')
-        WHERE id = ?1
+        WHERE id = ?1 AND finished_ns IS NULL
     """
     db.execute(sql, (row,))
     db.changes.jobs = True
@@ -228,8 +228,12 @@ def put_datum_file(
 ) -> None:
     """Stage an output file of a datum that is running; replaces one of the same path.
 
-    Raises PathConflict if a part of the path is a file or the path is a directory.
+    Raises NotWritable once it has ended, InvalidPath, PathConflict if a part of the path is a file or the path is a
+    directory.
     """
+    if db.value("SELECT state FROM datums WHERE id = ?", (datum_row,)) != "running":
+        raise NotWritable(f"{path} cannot be written: its datum is not running")
+    files.check_kind(path, kind)
     _check_staged_path(db, datum_row, path)
     sql = """
         INSERT OR REPLACE INTO datum_files

@@ -79,7 +79,7 @@ def create_pipeline(db: Db, new: NewPipeline) -> None:
     """
     if db.value("SELECT 1 FROM pipelines WHERE name = ?", (new.name,)):
         raise AlreadyExists(f'pipeline "{new.name}" already exists')
-    if db.value("SELECT 1 FROM repos WHERE name = ? AND kind = 'user'", (new.name,)):
+    if repos.exists(db, new.name):
         raise AlreadyExists(f'pipeline "{new.name}" cannot be created because a repo with the same name already exists')
     upstream = [repos.ensure_branch(db, repo, branch) for repo, branch in new.inputs]
     repos.create_repo(db, new.name, description=f"Output repo for pipeline {new.name}.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from appliance.errors import AlreadyExists, BranchNotFound, Conflict, InvalidRequest, NotFound, OutputBranch
 from appliance.names import check_name, new_commit_id
-from appliance.store import commits
+from appliance.store import commits, files
 from appliance.store.database import Db
 
 
@@ -36,7 +36,7 @@ class Branch:
 def create_repo(db: Db, name: str, *, description: str = "", update: bool = False) -> None:
     """Make a repo. Raises InvalidName, and AlreadyExists unless `update`, which changes only the description."""
     check_name("repo", name)
-    if db.value("SELECT 1 FROM repos WHERE name = ? AND kind = 'user'", (name,)):
+    if exists(db, name):
         if not update:
             raise AlreadyExists(f"repo {name} already exists")
         db.execute("UPDATE repos SET description = ? WHERE name = ? AND kind = 'user'", (description, name))
@@ -44,6 +44,11 @@ def create_repo(db: Db, name: str, *, description: str = "", update: bool = Fals
     values = (name, description, time.time_ns())
     db.execute("INSERT INTO repos (name, description, created_ns) VALUES (?, ?, ?)", values)
     db.changes.repos = True
+
+
+def exists(db: Db, name: str) -> bool:
+    """Tell whether there is a repo of this name."""
+    return db.value("SELECT 1 FROM repos WHERE name = ? AND kind = 'user'", (name,)) is not None
 
 
 def get_repo(db: Db, name: str) -> Repo:
@@ -221,7 +226,7 @@ def delete_empty_branch(db: Db, repo: str, name: str) -> bool:
     That is deleting a bucket. Raises NotFound, Conflict as `delete_branch` and `delete_repo` do.
     """
     head = commits.find_readable(db, commits.get_head(db, repo, name))
-    if head is not None and head.file_count:
+    if head is not None and any(files.iter_entries(db, files.open_commit(db, head))):  # explicit directories count too
         return False
     delete_branch(db, repo, name)
     if not get_repo(db, repo).branches:

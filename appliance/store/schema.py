@@ -1,7 +1,8 @@
 """Every table of the store, in the order in which they came to be.
 
 Ids are small integers inside and names, hex digests and commit ids outside; only `store` sees the integers. Times are
-nanoseconds UTC. Migrations run forward at start; a database that knows migrations this code does not is newer and refused.
+nanoseconds UTC. What others hold on to by number while it may vanish (branches, jobs, datums) never gives a number twice.
+Migrations run forward at start; a database that knows migrations this code does not is newer and refused.
 
 **Lines.** History is kept as *lines*. A line is a row of commits numbered by `seq`, each the child of the one before.
 Committing on the tip of a line extends it; committing on anything else starts a new line that points at its base. An
@@ -49,7 +50,8 @@ _INITIAL = (
     "CREATE INDEX lines_base ON lines (base_line_id) WHERE base_line_id IS NOT NULL",
     # A commit: open while `finished_ns` is NULL. `global_id` is 16 bytes, unique within a repo, shared across repos by
     # a commit set. `branch` is where it was made, for people to read. `origin` is USER or AUTO (made by propagation).
-    # With an `error` the commit changed nothing and shows nothing. `size_bytes` and `file_count` are of its whole tree.
+    # With an `error` the commit changed nothing and shows nothing; those after it go on from the one before.
+    # `size_bytes` and `file_count` are of its whole tree.
     """
     CREATE TABLE commits (
         id INTEGER PRIMARY KEY,
@@ -75,7 +77,7 @@ _INITIAL = (
     # A branch points at its head; several may share one. `trigger` is JSON, NULL without one.
     """
     CREATE TABLE branches (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         repo_id INTEGER NOT NULL REFERENCES repos ON DELETE CASCADE,
         name TEXT NOT NULL,
         head_id INTEGER NOT NULL REFERENCES commits,
@@ -211,7 +213,7 @@ _INITIAL = (
     # Pachyderm's job: total = processed + skipped + failed + recovered once the job has ended.
     """
     CREATE TABLE jobs (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         pipeline_id INTEGER NOT NULL REFERENCES pipelines ON DELETE CASCADE,
         version INTEGER NOT NULL,
         commit_id INTEGER NOT NULL UNIQUE REFERENCES commits ON DELETE CASCADE,
@@ -234,7 +236,7 @@ _INITIAL = (
     # skipped datum the one that was processed in an earlier job.
     """
     CREATE TABLE datums (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         job_id INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
         position INTEGER NOT NULL,
         datum_id BLOB NOT NULL,

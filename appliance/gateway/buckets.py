@@ -1,0 +1,282 @@
+"""Bucket maps: which buckets there are, and what store each stands for.
+
+The global gateway has every branch (`branch.repo`) and, by name, every commit (`commit.repo`). A job's sidecar has its
+inputs, pinned to the job's commits and read-only, and `out`, which is the staging of the datum that runs. Everything
+above is the same code (as in Pachyderm's `driver.go`).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from appliance.errors import FileNotFound, NotFound, NotWritable, Unsupported
+from appliance.gateway.errors import S3Error, invalid_argument, no_such_bucket
+from appliance.names import BucketName, CommitId, is_commit_id, parse_bucket
+from appliance.store import commits, files, jobs, repos
+from appliance.store.blobs import Content
+from appliance.store.database import Db
+from appliance.store.files import Kind, Metadata, Snapshot
+
+
+class Bucket(Protocol):
+    """A place for objects. All methods but `check_writable` run inside a read or a write of the store."""
+
+    @property
+    def name(self) -> str:
+        """As the client named it."""
+
+    @property
+    def created_ns(self) -> int:
+        """When its repo was made."""
+
+    @property
+    def versioned(self) -> bool:
+        """Whether version ids mean something here."""
+
+    def open(self, db: Db, version: str | None = None) -> Snapshot:
+        """Return the files to read, those of a version if asked so."""
+
+    def check_writable(self, db: Db) -> None:
+        """Raise what a write would raise."""
+
+    def target(self, db: Db) -> str:
+        """Return what uploads in progress are filed under. Raises as `check_writable`."""
+
+    def put(self, db: Db, path: str, kind: Kind, content: Content, metadata: Metadata) -> CommitId | None:
+        """Put one entry and return its version id, None where there are no versions."""
+
+    def delete(self, db: Db, paths: Iterable[str]) -> CommitId | None:
+        """Remove entries, those that are there, in one commit; return its id, None if nothing was there."""
+
+
+class BucketMap(Protocol):
+    """Which buckets a gateway has."""
+
+    def list(self, db: Db) -> list[tuple[str, int]]:
+        """Return (name, created_ns) of the buckets that are listed, by name."""
+
+    def get(self, db: Db, name: str) -> Bucket:
+        """Return a bucket. Raises S3Error NoSuchBucket, InvalidName."""
+
+    def create(self, db: Db, name: str) -> None:
+        """Make a bucket. Raises AlreadyExists, InvalidName, Unsupported."""
+
+    def delete(self, db: Db, name: str) -> bool:
+        """Delete a bucket; False if it is not empty."""
+
+
+def open_version(db: Db, head: Snapshot, repo: str, version: str) -> Snapshot:
+    """Return the snapshot that a version id means below a head. Raises S3Error NoSuchVersion, InvalidArgument."""
+    try:
+        commit = commits.get_commit(db, repo, version)
+    except NotFound:
+        commit = None
+    except Exception as error:
+        raise invalid_argument("Invalid version id specified") from error
+    if commit is None and not is_commit_id(version):
+        raise invalid_argument("Invalid version id specified")
+    if commit is None or not _is_ancestor(commit, head):
+        raise S3Error("NoSuchVersion", "The specified version does not exist.")
+    return files.open_commit(db, commits.check_readable(commit))
+
+
+def _is_ancestor(commit: commits.Commit, head: Snapshot) -> bool:
+    """Tell whether a commit lies at or before a head: on one of its lines, not behind the point they were left at."""
+    return any(commit.line == line and commit.seq <= seq for line, seq in head.history)
+
+
+@dataclass(frozen=True, slots=True)
+class BranchBucket:
+    """A branch: reads see its head, each write is a commit."""
+
+    name: str
+    repo: str
+    branch: str
+    created_ns: int
+    versioned: bool = True
+
+    def open(self, db: Db, version: str | None = None) -> Snapshot:
+        head = files.open_branch(db, self.repo, self.branch)
+        return head if version is None else open_version(db, head, self.repo, version)
+
+    def check_writable(self, db: Db) -> None:
+        commits.check_branch_writable(db, self.repo, self.branch)
+
+    def target(self, db: Db) -> str:
+        self.check_writable(db)
+        return f"branch/{repos.find_branch_id(db, self.repo, self.branch)}"
+
+    def put(self, db: Db, path: str, kind: Kind, content: Content, metadata: Metadata) -> CommitId:
+        writing = commits.begin_write(db, self.repo, self.branch)
+        if kind == Kind.DIRECTORY:
+            files.make_directory(db, writing.commit, path, metadata)
+        else:
+            files.put_file(db, writing.commit, path, content, metadata)
+        commits.end_write(db, writing)
+        return writing.commit.id
+
+    def delete(self, db: Db, paths: Iterable[str]) -> CommitId | None:
+        self.check_writable(db)
+        snapshot = self.open(db)
+        there = [path for path in paths if files.find(db, snapshot, path) is not None]
+        if not there:
+            return None
+        writing = commits.begin_write(db, self.repo, self.branch)
+        for path in there:
+            files.delete_path(db, writing.commit, path)
+        commits.end_write(db, writing)
+        return writing.commit.id
+
+
+class _ReadOnly:
+    """What buckets refuse that nobody can write to."""
+
+    __slots__ = ()
+
+    def check_writable(self, db: Db) -> None:
+        raise NotImplementedError
+
+    def target(self, db: Db) -> str:
+        self.check_writable(db)
+        raise AssertionError
+
+    def put(self, db: Db, path: str, kind: Kind, content: Content, metadata: Metadata) -> CommitId | None:
+        self.check_writable(db)
+        raise AssertionError
+
+    def delete(self, db: Db, paths: Iterable[str]) -> CommitId | None:
+        self.check_writable(db)
+        raise AssertionError
+
+
+@dataclass(frozen=True, slots=True)
+class CommitBucket(_ReadOnly):
+    """A commit of a repo: what it held, for ever."""
+
+    name: str
+    repo: str
+    commit: CommitId
+    created_ns: int
+    versioned: bool = True
+
+    def open(self, db: Db, version: str | None = None) -> Snapshot:
+        commit = commits.check_readable(commits.get_commit(db, self.repo, self.commit))
+        head = files.open_commit(db, commit)
+        return head if version is None else open_version(db, head, self.repo, version)
+
+    def check_writable(self, db: Db) -> None:
+        raise NotWritable(f"commit {self.commit} has already finished")
+
+
+@dataclass(frozen=True, slots=True)
+class InputBucket(_ReadOnly):
+    """An input of a job: pinned to the commit the job was made from."""
+
+    name: str
+    repo: str
+    commit: CommitId
+    created_ns: int
+    versioned: bool = False
+
+    def open(self, db: Db, version: str | None = None) -> Snapshot:
+        if version is not None:
+            raise Unsupported("versions of an input")
+        return files.open_commit(db, commits.get_commit(db, self.repo, self.commit))
+
+    def check_writable(self, db: Db) -> None:
+        raise Unsupported(f"input {self.name} is read-only")
+
+
+@dataclass(frozen=True, slots=True)
+class OutBucket:
+    """The output of a datum while it runs. `write_only`: its own job can not look at what it wrote (strict mode)."""
+
+    datum: int
+    created_ns: int
+    write_only: bool = False
+    name: str = "out"
+    versioned: bool = False
+
+    def open(self, db: Db, version: str | None = None) -> Snapshot:
+        if version is not None:
+            raise FileNotFound("the output of a job has no versions")
+        return files.EMPTY if self.write_only else files.Snapshot((files.Staging(self.datum),))
+
+    def check_writable(self, db: Db) -> None:
+        """It always is."""
+
+    def target(self, db: Db) -> str:
+        return f"datum/{self.datum}"
+
+    def put(self, db: Db, path: str, kind: Kind, content: Content, metadata: Metadata) -> None:
+        jobs.put_datum_file(db, self.datum, path, kind, content, metadata)
+
+    def delete(self, db: Db, paths: Iterable[str]) -> None:
+        for path in paths:
+            jobs.delete_datum_file(db, self.datum, path)
+
+
+class RepoBuckets:
+    """The global gateway's map: all branches are listed, commits answer to their names."""
+
+    def list(self, db: Db) -> list[tuple[str, int]]:
+        return [(f"{branch}.{repo}", created_ns) for repo, branch, created_ns in repos.list_all_branches(db)]
+
+    def get(self, db: Db, name: str) -> Bucket:
+        parsed = parse_bucket(name)
+        try:
+            return _open_bucket(db, name, parsed)
+        except NotFound:
+            raise no_such_bucket() from None
+
+    def create(self, db: Db, name: str) -> None:
+        parsed = _parse_branch_bucket(name)
+        if not repos.exists(db, parsed.repo):
+            repos.create_repo(db, parsed.repo)
+        elif repos.find_branch_id(db, parsed.repo, parsed.branch) is not None:
+            raise S3Error("BucketAlreadyOwnedByYou", "The bucket you tried to create already exists, and you own it.")
+        repos.create_branch(db, parsed.repo, parsed.branch)
+
+    def delete(self, db: Db, name: str) -> bool:
+        parsed = _parse_branch_bucket(name)
+        try:
+            return repos.delete_empty_branch(db, parsed.repo, parsed.branch)
+        except NotFound:
+            raise no_such_bucket() from None
+
+
+def _parse_branch_bucket(name: str) -> BucketName:
+    parsed = parse_bucket(name)
+    if parsed.commit is not None:
+        raise NotWritable("a commit can be neither created nor deleted as a bucket")
+    return parsed
+
+
+def _open_bucket(db: Db, name: str, parsed: BucketName) -> Bucket:
+    created_ns = repos.get_repo(db, parsed.repo).created_ns
+    if parsed.commit is not None:
+        commits.get_commit(db, parsed.repo, parsed.commit)
+        return CommitBucket(name, parsed.repo, parsed.commit, created_ns)
+    commits.get_head(db, parsed.repo, parsed.branch)
+    return BranchBucket(name, parsed.repo, parsed.branch, created_ns)
+
+
+class SidecarBuckets:
+    """A job's map: these buckets and no others, none made, none deleted."""
+
+    def __init__(self, buckets: Mapping[str, Bucket]) -> None:
+        self._buckets = buckets
+
+    def list(self, db: Db) -> list[tuple[str, int]]:
+        return sorted((name, bucket.created_ns) for name, bucket in self._buckets.items())
+
+    def get(self, db: Db, name: str) -> Bucket:
+        if name not in self._buckets:
+            raise no_such_bucket()
+        return self._buckets[name]
+
+    def create(self, db: Db, name: str) -> None:
+        raise Unsupported("a job has the buckets it has")
+
+    def delete(self, db: Db, name: str) -> bool:
+        raise Unsupported("a job has the buckets it has")

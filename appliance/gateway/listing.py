@@ -1,0 +1,141 @@
+"""ListObjects, both versions: pages of keys as XML, written by hand because moto's takes 0.1 ms for each key.
+
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjects.html and API_ListObjectsV2.html
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from appliance.gateway.errors import invalid_argument, xml_text
+from appliance.gateway.request import Address
+from appliance.gateway.views import OWNER, iso_time
+from appliance.store.files import Entry, Page
+
+_MAX_KEYS = 1000
+_OWNER = f"<Owner><ID>{OWNER['ID']}</ID><DisplayName>{OWNER['DisplayName']}</DisplayName></Owner>"
+_HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+
+
+@dataclass(frozen=True, slots=True)
+class ListRequest:
+    """What a list request asks for; keys without leading slash, as sent."""
+
+    bucket: str
+    version: int
+    prefix: str
+    delimiter: str
+    after: str | None
+    max_keys: int
+    url_encoded: bool
+    fetch_owner: bool
+    token: str | None
+
+    @property
+    def path_prefix(self) -> str:
+        """The prefix as the store has it. One leading slash is forgiven, as Pachyderm does for rust-s3."""
+        return "/" + self.prefix.removeprefix("/")
+
+    @property
+    def path_after(self) -> str | None:
+        """Where to go on after, as the store has it."""
+        return None if not self.after else "/" + self.after
+
+
+def parse_list_request(address: Address) -> ListRequest:
+    """Read a list request. Raises S3Error InvalidArgument."""
+    version = 2 if address.parameter("list-type") == "2" else 1
+    token = address.parameter("continuation-token") if version == 2 else None
+    if version == 1:
+        after = address.parameter("marker")
+    else:
+        after = _decode_token(token) if token is not None else address.parameter("start-after")
+    encoding = address.parameter("encoding-type")
+    if encoding not in (None, "", "url"):
+        raise invalid_argument("Invalid Encoding Method specified in Request")
+    return ListRequest(
+        bucket=address.bucket,
+        version=version,
+        prefix=address.parameter("prefix") or "",
+        delimiter=address.parameter("delimiter") or "",
+        after=after,
+        max_keys=parse_limit(address.parameter("max-keys"), "max-keys"),
+        url_encoded=encoding == "url",
+        fetch_owner=version == 1 or address.parameter("fetch-owner") == "true",
+        token=token,
+    )
+
+
+def parse_limit(text: str | None, name: str, most: int = _MAX_KEYS) -> int:
+    """Return how many items to list: at most `most`. Raises S3Error InvalidArgument."""
+    if not text:
+        return most
+    if not (text.isascii() and text.isdecimal()) or len(text) > 10:
+        raise invalid_argument(f"Argument {name} must be an integer between 0 and 2147483647")
+    return min(int(text), most)
+
+
+def _encode_token(path: str) -> str:
+    return base64.urlsafe_b64encode(path[1:].encode()).decode()
+
+
+def _decode_token(token: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(token.encode()).decode()
+    except (ValueError, binascii.Error):
+        token = ""
+    raise invalid_argument("The continuation token provided is incorrect")
+
+
+def render(request: ListRequest, page: Page) -> bytes:
+    """Return the XML of a page."""
+    text = _encoder(request)
+    keys = [item for item in page.items if not isinstance(item, str)]
+    prefixes = [item for item in page.items if isinstance(item, str)]
+    parts = [_HEAD, f"<Name>{request.bucket}</Name>", *_head_elements(request, page, text)]
+    parts.extend(_contents(keys, text, request.fetch_owner))
+    parts.extend(f"<CommonPrefixes><Prefix>{text(prefix[1:])}</Prefix></CommonPrefixes>" for prefix in prefixes)
+    parts.append("</ListBucketResult>")
+    return "".join(parts).encode()
+
+
+def _encoder(request: ListRequest) -> Callable[[str], str]:
+    return (lambda key: quote(key, safe="/")) if request.url_encoded else xml_text
+
+
+def _head_elements(request: ListRequest, page: Page, text: Callable[[str], str]) -> Iterable[str]:
+    yield f"<Prefix>{text(request.prefix)}</Prefix><MaxKeys>{request.max_keys}</MaxKeys>"
+    yield f"<IsTruncated>{'true' if page.truncated else 'false'}</IsTruncated>"
+    if request.delimiter:
+        yield f"<Delimiter>{text(request.delimiter)}</Delimiter>"
+    if request.url_encoded:
+        yield "<EncodingType>url</EncodingType>"
+    yield from _paging_v1(request, page, text) if request.version == 1 else _paging_v2(request, page, text)
+
+
+def _paging_v1(request: ListRequest, page: Page, text: Callable[[str], str]) -> Iterable[str]:
+    yield f"<Marker>{text(request.after or '')}</Marker>"
+    if page.last is not None and request.delimiter:
+        yield f"<NextMarker>{text(page.last[1:])}</NextMarker>"
+
+
+def _paging_v2(request: ListRequest, page: Page, text: Callable[[str], str]) -> Iterable[str]:
+    yield f"<KeyCount>{len(page.items)}</KeyCount>"
+    if request.token is not None:
+        yield f"<ContinuationToken>{xml_text(request.token)}</ContinuationToken>"
+    elif request.after:
+        yield f"<StartAfter>{text(request.after)}</StartAfter>"
+    if page.last is not None:
+        yield f"<NextContinuationToken>{_encode_token(page.last)}</NextContinuationToken>"
+
+
+def _contents(entries: Iterable[Entry], text: Callable[[str], str], with_owner: bool) -> Iterable[str]:
+    owner = _OWNER if with_owner else ""
+    for entry in entries:
+        yield (
+            f"<Contents><Key>{text(entry.path[1:])}</Key><LastModified>{iso_time(entry.modified_ns)}</LastModified>"
+            f"<ETag>&quot;{entry.content.etag}&quot;</ETag><Size>{entry.content.size_bytes}</Size>"
+            f"<StorageClass>STANDARD</StorageClass>{owner}</Contents>"
+        )

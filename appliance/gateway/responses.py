@@ -1,0 +1,426 @@
+"""Moto's `S3Response`, used as a function from a request to (status, headers, body).
+
+Routing and the XML of everything but object listings are moto's. The verbs on objects are ours: moto's put an object in
+memory first and its metadata after (two commits here), look it up twice, and know no version of it but their own.
+What moto would take for a plain listing or a plain GET although it is something else is refused before it gets there.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from xml.parsers.expat import ExpatError
+
+import xmltodict
+from moto.core.responses import ActionResult
+from moto.s3.exceptions import MalformedXML, S3ClientError
+from moto.s3.responses import S3Response
+
+from appliance.gateway import listing
+from appliance.gateway.backend import MAX_PARTS, RepoBackend, Source, precondition_failed
+from appliance.gateway.conditions import evaluate
+from appliance.gateway.errors import S3Error, invalid_argument, not_implemented
+from appliance.gateway.request import GatewayRequest, StagedObject
+from appliance.gateway.views import OWNER, REGION, iso_time, metadata_from
+
+Answer = tuple[int, dict[str, str], Any]
+
+# Query parameters that make a request something else (the S3 API's "subresources"), and which of them are offered.
+_SUBRESOURCES = frozenset(
+    (
+        *("accelerate", "acl", "analytics", "attributes", "cors", "delete", "encryption", "intelligent-tiering"),
+        *("inventory", "legal-hold", "lifecycle", "location", "logging", "metadataConfiguration", "metadataTable"),
+        *("metrics", "notification", "object-lock", "ownershipControls", "policy", "policyStatus", "publicAccessBlock"),
+        *("renameObject", "replication", "requestPayment", "restore", "retention", "select", "session", "tagging"),
+        *("torrent", "uploadId", "uploads", "versioning", "versions", "website"),
+    )
+)
+_OFFERED = {
+    ("bucket", "GET"): {
+        *("location", "uploads", "versioning"),
+        *("cors", "encryption", "lifecycle", "object-lock", "ownershipControls", "policy", "publicAccessBlock"),
+        *("replication", "tagging", "website"),
+    },
+    ("bucket", "PUT"): {"versioning"},
+    ("bucket", "POST"): {"delete"},
+    ("object", "GET"): {"uploadId"},
+    ("object", "PUT"): {"uploadId"},
+    ("object", "POST"): {"uploads", "uploadId"},
+    ("object", "DELETE"): {"uploadId"},
+}
+# Headers that ask for what is not offered: taking the request without it would be a lie.
+_REFUSED_HEADERS = (
+    "x-amz-bucket-object-lock-enabled",
+    "x-amz-grant-",
+    "x-amz-object-lock-",
+    "x-amz-server-side-encryption",
+    "x-amz-tagging",
+    "x-amz-website-redirect-location",
+    "x-amz-write-offset-bytes",
+)
+_HARMLESS = {
+    "x-amz-acl": {"private", "bucket-owner-full-control"},
+    "x-amz-storage-class": {"STANDARD"},
+    "x-amz-object-ownership": {"BucketOwnerEnforced"},
+    "x-amz-bucket-object-lock-enabled": {"false"},
+    "x-amz-tagging-directive": {"COPY"},
+}
+_RANGE = re.compile(r"bytes=(\d{1,19}-\d{0,19}|-\d{1,19})")
+_OVERRIDES = {
+    f"response-{name.lower()}": name
+    for name in ("Content-Type", "Content-Language", "Expires", "Cache-Control", "Content-Disposition", "Content-Encoding")
+}
+
+
+def check_offered(request: GatewayRequest) -> None:
+    """Raise S3Error NotImplemented for a request that asks for anything we do not do."""
+    kind = "bucket" if request.address.key is None else "object"
+    asked = _SUBRESOURCES & request.address.query.keys()
+    if asked - _OFFERED.get((kind, request.method), set()):
+        raise not_implemented()
+    for name, value in request.headers.items():
+        lower = name.lower()
+        if value in _HARMLESS.get(lower, ()):
+            continue
+        if lower in _HARMLESS or lower.startswith(_REFUSED_HEADERS):
+            raise not_implemented()
+
+
+class GatewayResponse(S3Response):  # type: ignore[misc]
+    """One request's answer. Raises S3Error for those that are errors; `ApplianceError`s pass through."""
+
+    def __init__(self, backend: RepoBackend) -> None:
+        super().__init__()
+        self._backend = backend
+
+    @property
+    def backend(self) -> RepoBackend:
+        return self._backend
+
+    def respond(self, request: GatewayRequest) -> Answer:
+        """Return (status, headers, body); the body is text, bytes or a BlobSlice."""
+        check_offered(request)
+        self.setup_class(request)
+        try:
+            answer = self._route(request)
+        except S3ClientError as error:
+            raise S3Error(error.code, error.message) from None
+        except (ExpatError, UnicodeDecodeError):
+            raise S3Error("MalformedXML", MalformedXML().message) from None
+        return (200, {}, answer) if isinstance(answer, str) else answer
+
+    def _route(self, request: GatewayRequest) -> Any:
+        if request.method not in ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"):
+            raise S3Error("MethodNotAllowed", "The specified method is not allowed against this resource.")
+        if request.address.key is not None:
+            return self._key_response(request, request.raw_url)
+        if not request.address.bucket and request.method not in ("GET", "HEAD"):
+            raise S3Error("MethodNotAllowed", "The specified method is not allowed against this resource.")
+        return self._bucket_response(request, request.raw_url)
+
+    def setup_class(self, request: GatewayRequest, full_url: str | None = None, headers: Any = None) -> None:
+        """Set what moto's handlers read. Moto's own unpacks the body and books the request on an account in memory."""
+        self.request = self.normalized_request = request
+        self.is_werkzeug_request = True
+        self.body = self.raw_body = request.data
+        self.uri, self.parsed_url = request.raw_url, urlsplit(request.raw_url)
+        self.path = self.raw_path = request.raw_path
+        self.headers, self.method = request.headers, request.method
+        # Moto writes "Action" among the query parameters; a client must not.
+        self.querystring: dict[str, Any] = {k: v for k, v in request.address.query.items() if k != "Action"}
+        self.data = self.querystring
+        self.region, self.partition, self.current_account = REGION, "aws", "000000000000"
+        self.access_key = ""
+        self.form_data = request.form
+        self.uri_match: dict[str, Any] = {}
+        self.response_headers: dict[str, str] = {}
+        self.bucket_name = request.address.bucket
+
+    # -- moto's hooks that have nothing to do here: addressing and authorization are done, there are no accounts
+
+    def parse_bucket_name_from_url(self, request: GatewayRequest, url: str) -> str:
+        return request.address.bucket
+
+    def parse_key_name(self) -> str:
+        key: str | None = self.request.address.key
+        return key or ""
+
+    def _get_querystring(self, request: GatewayRequest, full_url: str) -> dict[str, Any]:
+        return request.address.query
+
+    def _authenticate_and_authorize_s3_action(self, bucket_name: str | None = None, key_name: str | None = None) -> None:
+        pass
+
+    def _get_cors_headers_other(self) -> dict[str, Any]:
+        return {}
+
+    def _get_int_param(self, param_name: str, if_none: Any = None) -> Any:
+        """Moto's lets `int` raise."""
+        text = self.request.address.parameter(param_name)
+        if text is not None and not (text.isascii() and text.isdecimal() and len(text) <= 10):
+            raise invalid_argument(f"Provided {param_name} not an integer or within integer range")
+        return if_none if text is None else int(text)
+
+    def _get_location_constraint(self) -> None:
+        """Any region is fine: there is one. Moto's wants the request and the constraint to agree."""
+        if self.body and "CreateBucketConfiguration" not in self._parse_xml():
+            raise MalformedXML
+
+    def _parse_xml(self) -> dict[str, Any]:
+        """Return the body as dictionaries. Entities are off in xmltodict."""
+        try:
+            parsed: dict[str, Any] = xmltodict.parse(self.body, strip_whitespace=False, force_list=("Object", "Part"))
+        except ValueError:
+            raise MalformedXML from None
+        return parsed
+
+    def _header(self, name: str) -> str | None:
+        value: str | None = self.headers.get(name)
+        return value
+
+    # -- routing of objects
+
+    def _key_response(self, request: GatewayRequest, full_url: str) -> Any:
+        """Moto's looks the object up first and applies bucket policies; there are none."""
+        routes: dict[str, Callable[[], Any]] = {
+            "GET": self._route_get,
+            "HEAD": lambda: self.get_object(),
+            "PUT": self._route_put,
+            "POST": self._route_post,
+            "DELETE": self._route_delete,
+            "OPTIONS": lambda: self._response_options(self.headers, self.bucket_name),
+        }
+        return routes[request.method]()
+
+    def _route_get(self) -> Any:
+        return self.list_parts() if "uploadId" in self.querystring else self.get_object()
+
+    def _route_put(self) -> Any:
+        copied = "x-amz-copy-source" in self.headers
+        if "uploadId" in self.querystring or "partNumber" in self.querystring:
+            return self.upload_part_copy() if copied else self.upload_part()
+        return self.copy_object() if copied else self.put_object()
+
+    def _route_post(self) -> Any:
+        if "uploads" in self.querystring:
+            return self.create_multipart_upload()
+        if "uploadId" in self.querystring:
+            return self.complete_multipart_upload()
+        raise S3Error("MethodNotAllowed", "The specified method is not allowed against this resource.")
+
+    def _route_delete(self) -> Any:
+        return self.abort_multipart_upload() if "uploadId" in self.querystring else self.delete_object()
+
+    def _response_options(self, headers: Any, bucket_name: str) -> Any:
+        """Nobody has configured CORS; moto's answers 200 without headers."""
+        raise S3Error("AccessForbidden", "CORSResponse: CORS is not enabled for this bucket.")
+
+    def _bucket_response_post(self, request: GatewayRequest, bucket_name: str) -> Any:
+        if "delete" in self.querystring:
+            return self.delete_objects()
+        raise not_implemented()  # a form upload
+
+    # -- objects
+
+    def get_object(self) -> Answer:
+        """GET and HEAD: one answer, of which HEAD sends only the head."""
+        found = self.backend.get_object(self.bucket_name, self.parse_key_name(), self._version_id())
+        headers = found.headers()
+        outcome = evaluate(self._header, found.entry.content.etag, found.entry.modified_ns)
+        if outcome == "failed":
+            raise precondition_failed()
+        if outcome == "not-modified":
+            kept = ("ETag", "Last-Modified", "x-amz-version-id", "Cache-Control", "Expires")
+            return 304, {name: value for name, value in headers.items() if name in kept}, b""
+        for parameter, name in _OVERRIDES.items():
+            if (value := self.request.address.parameter(parameter)) is not None:
+                headers[name] = _header_value(value)
+        return self._narrow(headers, found.body)
+
+    def _narrow(self, headers: dict[str, str], body: Any) -> Answer:
+        """Apply the Range header with moto's code, which slices the body; what it can not read is no range."""
+        wanted = (self._header("range") or "").strip()
+        if not _RANGE.fullmatch(wanted) or not len(body):
+            return 200, headers, body
+        lower = {name.lower(): value for name, value in headers.items()}
+        status, narrowed, content = self._handle_range_header(self.request, lower, body)
+        if status == 416:  # moto's answer to HEAD
+            raise S3Error("InvalidRange", "The requested range is not satisfiable")
+        return status, narrowed, content
+
+    def _version_id(self) -> str | None:
+        version = self.request.address.parameter("versionId")
+        return version if version != "null" else None
+
+    def put_object(self) -> Answer:
+        staged = self._staged()
+        metadata = metadata_from(self.headers)
+        written = self.backend.put_object(self.bucket_name, self.parse_key_name(), staged, metadata, self._header)
+        return 200, {**_written_headers(written.content.etag, written.version), **staged.checksums}, b""
+
+    def _staged(self) -> StagedObject:
+        assert isinstance(self.body, StagedObject)
+        return self.body
+
+    def copy_object(self) -> Answer:
+        source = self._parse_source()
+        metadata = self._copied_metadata(source)
+        written, found = self.backend.copy_object(source, self.bucket_name, self.parse_key_name(), metadata, self._header)
+        headers = {"x-amz-version-id": written.version, "x-amz-copy-source-version-id": found.version}
+        result = {"ETag": f'"{written.content.etag}"', "LastModified": iso_time(written.modified_ns)}
+        return self._serialize("CopyObject", {"CopyObjectResult": result}, headers)
+
+    def _copied_metadata(self, source: Source) -> dict[str, str] | None:
+        directive = self._header("x-amz-metadata-directive") or "COPY"
+        if directive not in ("COPY", "REPLACE"):
+            raise invalid_argument("Unknown metadata directive.")
+        itself = (source.bucket, source.key, source.version) == (self.bucket_name, self.parse_key_name(), None)
+        if itself and directive == "COPY":
+            message = (
+                "This copy request is illegal because it is trying to copy an object to itself without changing the"
+                " object's metadata, storage class, website redirect location or encryption attributes."
+            )
+            raise S3Error("InvalidRequest", message)
+        return metadata_from(self.headers) if directive == "REPLACE" else None
+
+    def _parse_source(self) -> Source:
+        """Read x-amz-copy-source: `bucket/key`, percent-encoded, with or without a leading slash and `?versionId=`."""
+        text = self._header("x-amz-copy-source") or ""
+        path, _, query = text.partition("?versionId=")
+        bucket, slash, key = unquote(path).removeprefix("/").partition("/")
+        if not (bucket and slash and key):
+            raise invalid_argument("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
+        first, last = self._parse_source_range()
+        return Source(bucket, key, unquote(query) or None, self._header, first, last)
+
+    def _parse_source_range(self) -> tuple[int | None, int | None]:
+        text = self._header("x-amz-copy-source-range")
+        if text is None:
+            return None, None
+        found = re.fullmatch(r"bytes=(\d{1,19})-(\d{1,19})", text.strip())
+        if not found:
+            message = "The x-amz-copy-source-range value must be of the form bytes=first-last"
+            raise invalid_argument(message)
+        return int(found[1]), int(found[2])
+
+    def delete_objects(self) -> Answer:
+        """DeleteObjects: moto's asks IAM for each key and deletes one by one; here the request is one commit."""
+        wanted = self._parse_xml().get("Delete")
+        if not isinstance(wanted, dict):
+            raise MalformedXML
+        objects = wanted.get("Object")
+        if not objects or len(objects) > 1000 or not all(isinstance(item, dict) and item.get("Key") for item in objects):
+            raise MalformedXML
+        plain = [item["Key"] for item in objects if not item.get("VersionId")]
+        version = self.backend.delete_objects(self.bucket_name, plain)
+        quiet = str(wanted.get("Quiet")).strip().lower() == "true"
+        marker = {"DeleteMarker": True, "DeleteMarkerVersionId": version} if version else {}
+        deleted = [] if quiet else [{"Key": key, **marker} for key in plain]
+        refused = not_implemented()
+        errors = [
+            {"Key": item["Key"], "VersionId": item["VersionId"], "Code": refused.code, "Message": refused.message}
+            for item in objects
+            if item.get("VersionId")
+        ]
+        return self._serialize("DeleteObjects", {"Deleted": deleted, "Errors": errors})
+
+    def list_objects(self) -> Answer:
+        request = listing.parse_list_request(self.request.address)
+        return 200, {"Content-Type": "application/xml"}, listing.render(request, self.backend.list_objects(request))
+
+    list_objects_v2 = list_objects
+
+    # -- multipart uploads
+
+    def create_multipart_upload(self) -> Answer:
+        metadata = metadata_from(self.headers)
+        upload = self.backend.create_multipart_upload(self.bucket_name, self.parse_key_name(), metadata)
+        result = {"Bucket": self.bucket_name, "Key": self.parse_key_name(), "UploadId": upload.id}
+        return self._serialize("CreateMultipartUpload", result)
+
+    def _part_number(self) -> int:
+        number: int = self._get_int_param("partNumber", 0)
+        if not 1 <= number <= MAX_PARTS:
+            raise invalid_argument("Part number must be an integer between 1 and 10000, inclusive")
+        return number
+
+    def _upload_id(self) -> str:
+        return self.request.address.parameter("uploadId") or ""
+
+    def upload_part(self) -> Answer:
+        staged, number = self._staged(), self._part_number()
+        part = self.backend.upload_part(self.bucket_name, self.parse_key_name(), self._upload_id(), number, staged)
+        return 200, {**_written_headers(part.content.etag, None), **staged.checksums}, b""
+
+    def upload_part_copy(self) -> Answer:
+        source, number = self._parse_source(), self._part_number()
+        part, found = self.backend.upload_part_copy(
+            source, self.bucket_name, self.parse_key_name(), self._upload_id(), number
+        )
+        headers = {"x-amz-copy-source-version-id": found.version}
+        result = {"ETag": f'"{part.content.etag}"', "LastModified": iso_time(part.modified_ns)}
+        return self._serialize("UploadPartCopy", {"CopyPartResult": result}, headers)
+
+    def complete_multipart_upload(self) -> Answer:
+        chosen = self._parse_parts()
+        written = self.backend.complete_multipart_upload(
+            self.bucket_name, self.parse_key_name(), self._upload_id(), chosen, self._header
+        )
+        headers = {"x-amz-version-id": written.version}
+        location = f"http://{self._header('host')}/{self.bucket_name}/{self.parse_key_name()}"
+        result = {"Location": location, "Bucket": self.bucket_name, "Key": self.parse_key_name()}
+        return self._serialize("CompleteMultipartUpload", {**result, "ETag": f'"{written.content.etag}"'}, headers)
+
+    def _parse_parts(self) -> list[tuple[int, str]]:
+        wanted = self._parse_xml().get("CompleteMultipartUpload")
+        parts = wanted.get("Part") if isinstance(wanted, dict) else None
+        if not parts or len(parts) > MAX_PARTS:
+            raise MalformedXML
+        try:
+            return [(int(part["PartNumber"]), str(part["ETag"])) for part in parts]
+        except (KeyError, TypeError, ValueError):
+            raise MalformedXML from None
+
+    def list_multipart_uploads(self) -> Answer:
+        """Moto's dates every upload to 2010."""
+        prefix = self.request.address.parameter("prefix") or ""
+        uploads = self.backend.list_multipart_uploads(self.bucket_name)
+        listed = [
+            {
+                "Key": upload.path[1:],
+                "UploadId": upload.id,
+                "Initiated": iso_time(upload.created_ns),
+                "StorageClass": "STANDARD",
+                "Owner": OWNER,
+                "Initiator": OWNER,
+            }
+            for upload in uploads
+            if upload.path[1:].startswith(prefix)
+        ]
+        most = listing.parse_limit(self.request.address.parameter("max-uploads"), "max-uploads")
+        result = {"Bucket": self.bucket_name, "Prefix": prefix, "KeyMarker": "", "UploadIdMarker": "", "MaxUploads": most}
+        return self._serialize("ListMultipartUploads", {**result, "IsTruncated": False, "Uploads": listed})
+
+    def abort_multipart_upload(self) -> Answer:
+        self.backend.abort_multipart_upload(self.bucket_name, self._upload_id())
+        return 204, {}, b""
+
+    def _serialize(self, action: str, result: dict[str, Any], headers: Mapping[str, str | None] | None = None) -> Answer:
+        """Return a result as the XML that botocore's model of the operation describes. Headers of None are left out."""
+        self.data["Action"] = action
+        status, described, body = self.serialized(ActionResult(result))
+        return status, {**described, **{name: value for name, value in (headers or {}).items() if value}}, body
+
+
+def _written_headers(etag: str, version: str | None) -> dict[str, str]:
+    headers = {"ETag": f'"{etag}"'}
+    if version is not None:
+        headers["x-amz-version-id"] = version
+    return headers
+
+
+def _header_value(text: str) -> str:
+    """Return text from a query as a header value. Raises S3Error for what would break out of the header."""
+    if not text.isprintable():
+        raise invalid_argument("Header values can not have control characters")
+    return text

@@ -1,0 +1,145 @@
+"""Buckets, objects and uploads as moto's code and our replies read them.
+
+Plain values made for one request: moto's `FakeBucket` and `FakeKey` keep every instance alive.
+"""
+
+import mimetypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any
+
+from appliance.httpd import FileSlice
+from appliance.names import CommitId
+from appliance.store.blobs import Extent
+from appliance.store.files import Entry, Kind
+
+REGION = "us-east-1"
+OWNER = {"ID": "0" * 32, "DisplayName": "pachyderm"}
+_TEXT_TYPES = ("application/json", "application/xml", "application/javascript")
+
+
+def iso_time(time_ns: int) -> str:
+    """Return a time as S3's XML has it: milliseconds, UTC."""
+    moment = datetime.fromtimestamp(time_ns // 1_000_000_000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ns // 1_000_000 % 1000:03d}Z"
+
+
+def http_time(time_ns: int) -> str:
+    """Return a time as HTTP headers have it."""
+    return format_datetime(datetime.fromtimestamp(time_ns // 1_000_000_000, UTC), usegmt=True)
+
+
+@dataclass(frozen=True, slots=True)
+class BucketView:
+    """A bucket as moto's bucket operations read it."""
+
+    name: str
+    created_ns: int
+    region_name: str = REGION
+    account_id: str = "000000000000"
+    bucket_namespace: str | None = None
+    is_versioned: bool = True
+
+    @property
+    def creation_date_ISO8601(self) -> str:
+        return iso_time(self.created_ns)
+
+
+class BlobSlice:
+    """The bytes of an object, or a range of them, unread: sliceable as moto's range code expects, sent as file slices."""
+
+    __slots__ = ("_extents", "_length", "_start")
+
+    def __init__(self, extents: Sequence[Extent], start: int, length: int) -> None:
+        self._extents, self._start, self._length = extents, start, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, chosen: slice) -> "BlobSlice":
+        start, stop, _ = chosen.indices(self._length)
+        return BlobSlice(self._extents, self._start + start, max(0, stop - start))
+
+    def to_file_slices(self) -> list[FileSlice]:
+        """Return the ranges of files and bytes that make it up, in order."""
+        slices = []
+        position, end = 0, self._start + self._length
+        for extent in self._extents:
+            start, stop = max(self._start, position), min(end, position + extent.size_bytes)
+            if start < stop:
+                slices.append(FileSlice(extent.file, extent.data, extent.offset + start - position, stop - start))
+            position += extent.size_bytes
+        return slices
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectView:
+    """An object as GET and HEAD answer it. `version` is None where there are no versions."""
+
+    entry: Entry
+    version: CommitId | None
+    body: BlobSlice
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that describe it."""
+        entry = self.entry
+        described = {
+            "ETag": f'"{entry.content.etag}"',
+            "Last-Modified": http_time(entry.modified_ns),
+            "Content-Type": guess_type(entry.path, entry.kind),
+            "Content-Length": str(len(self.body)),
+            "Accept-Ranges": "bytes",
+        }
+        described.update({_canonical(name): value for name, value in entry.metadata.items()})
+        if self.version is not None:
+            described["x-amz-version-id"] = self.version
+        return described
+
+
+_KEPT = {
+    name.lower(): name
+    for name in ("Content-Type", "Content-Encoding", "Content-Language", "Content-Disposition", "Cache-Control", "Expires")
+}
+
+
+def _canonical(name: str) -> str:
+    return _KEPT.get(name, name)
+
+
+def guess_type(path: str, kind: Kind = Kind.FILE) -> str:
+    """Return the content type for a file that was put without one, by its name."""
+    if kind == Kind.DIRECTORY:
+        return "application/x-directory"
+    guessed, encoding = mimetypes.guess_type(path, strict=False)
+    if encoding or not guessed:
+        return "application/octet-stream"
+    return f"{guessed}; charset=utf-8" if guessed.startswith("text/") or guessed in _TEXT_TYPES else guessed
+
+
+@dataclass(frozen=True, slots=True)
+class PartView:
+    """A part as moto's ListParts reads it: `name` is its number."""
+
+    name: int
+    etag: str
+    size: int
+    modified_ns: int
+
+    @property
+    def last_modified_ISO8601(self) -> str:
+        return iso_time(self.modified_ns)
+
+
+def metadata_from(headers: Any) -> dict[str, str]:
+    """Return what S3 keeps of the headers of an upload: user metadata and the headers that come back with it."""
+    kept: dict[str, str] = {}
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower == "content-encoding":
+            # `aws-chunked` was about the transfer, not about the object.
+            value = ",".join(part for part in value.split(",") if part.strip() not in ("", "aws-chunked"))
+        if value and (lower in _KEPT or lower.startswith("x-amz-meta-")):
+            kept[lower] = f"{kept[lower]},{value}" if lower in kept and lower.startswith("x-amz-meta-") else value
+    return kept
