@@ -427,9 +427,6 @@ def _choose_parts(there: Sequence[uploads.Part], chosen: Sequence[tuple[int, str
 
 
 def _join_parts(db: Db, parts: Sequence[uploads.Part]) -> Content:
-    """Return the parts as one content, with S3's ETag for it: the MD5 of the parts' MD5s, and their number."""
-    digest = hashlib.md5(usedforsecurity=False)
-    for part in parts:
-        digest.update(bytes.fromhex(part.content.etag.partition("-")[0]))
+    """Return the parts as one content, with S3's ETag for it."""
     ranges = [(part.content, 0, part.content.size_bytes) for part in parts]
-    return blobs.join(db, ranges, f"{digest.hexdigest()}-{len(parts)}")
+    return blobs.join(db, ranges, blobs.joined_etag([part.content for part in parts]))

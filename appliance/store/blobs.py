@@ -5,10 +5,11 @@ comes before the row that refers to the blob, so a row never lacks its bytes; by
 collector finds.
 """
 
+import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NewType
@@ -108,6 +109,7 @@ class Blobs:
         self._durable = durability == "durable"
         self._files.mkdir(exist_ok=True)
         self._staging.mkdir(exist_ok=True)
+        self._device = self._files.stat().st_dev
         self.sweep_staging()
 
     def sweep_staging(self) -> None:
@@ -118,6 +120,34 @@ class Blobs:
     def receive(self) -> Receiver:
         """Return an empty receiver for one blob."""
         return Receiver(self._staging)
+
+    def copy_in(self, file: Path) -> StagedBlob:
+        """Stage a copy of a file. Blocks for the disk."""
+        with self.receive() as receiver, file.open("rb", buffering=0) as source:
+            while piece := source.read(READ_BYTES):
+                receiver.write(piece)
+            return receiver.finish()
+
+    def adopt(self, file: Path) -> StagedBlob:
+        """Stage a file that nobody else needs, without copying it where that is safe. Blocks for the disk.
+
+        It is not if somebody could still change the bytes behind our back: through another name, or a descriptor that a
+        process left behind holds open for writing. A read lease is the kernel's word that there is none.
+        """
+        with file.open("rb", buffering=0) as source:
+            status = os.fstat(source.fileno())
+            if status.st_size <= INLINE_BYTES or status.st_nlink > 1 or not self._is_mine(status) or not _lease(source):
+                return self.copy_in(file)
+            digest, md5, size_bytes = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+            while piece := source.read(READ_BYTES):
+                digest.update(piece)
+                md5.update(piece)
+                size_bytes += len(piece)
+        return StagedBlob(size_bytes, Digest(digest.digest()), md5.digest(), None, file)
+
+    def _is_mine(self, status: os.stat_result) -> bool:
+        """Tell whether a file can become ours by renaming: same file system, and no other owner who could reopen it."""
+        return status.st_dev == self._device and status.st_uid == os.geteuid()
 
     def path(self, digest: Digest) -> Path:
         """Return where the file of a large blob is."""
@@ -160,6 +190,15 @@ class Blobs:
             os.close(descriptor)
 
 
+def _lease(file: IO[bytes]) -> bool:
+    """Tell whether nobody has a file open for writing; holds while `file` stays open."""
+    try:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError:
+        return False
+    return True
+
+
 def _sync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -198,6 +237,20 @@ def record(db: Db, staged: StagedBlob) -> Content:
         row = (staged.digest, staged.size_bytes, staged.md5, staged.data)
         blob_id = db.execute("INSERT INTO blobs (digest, size_bytes, md5, data) VALUES (?, ?, ?, ?)", row).lastrowid
     return Content(staged.size_bytes, staged.md5.hex(), blob_id=blob_id)
+
+
+def find(db: Db, digest: bytes) -> Content | None:
+    """Return the content that is one recorded blob, None if there is none of this digest."""
+    row = db.row("SELECT id, size_bytes, md5 FROM blobs WHERE digest = ?", (digest,))
+    return Content(row[1], row[2].hex(), blob_id=row[0]) if row else None
+
+
+def joined_etag(contents: Sequence[Content]) -> str:
+    """Return S3's ETag for several contents joined: the MD5 of their MD5s, and their number."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for content in contents:
+        digest.update(bytes.fromhex(content.etag.partition("-")[0]))
+    return f"{digest.hexdigest()}-{len(contents)}"
 
 
 def join(db: Db, contents: Iterable[tuple[Content, int, int]], etag: str) -> Content:

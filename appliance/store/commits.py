@@ -165,6 +165,12 @@ def list_provenance(db: Db, commit: Commit) -> list[Commit]:
     return [Commit(*row) for row in db.execute(query, (commit.row,))]
 
 
+def list_direct_provenance(db: Db, commit_row: int) -> list[Commit]:
+    """Return the commits that one was made from directly, by repo."""
+    sql = _SELECT + "JOIN commit_provenance p ON p.upstream_id = c.id WHERE p.commit_id = ? ORDER BY r.name, c.id"
+    return [Commit(*row) for row in db.execute(sql, (commit_row,))]
+
+
 def find_readable(db: Db, commit: Commit) -> Commit | None:
     """Return the newest commit at or before `commit` that readers of a branch may see, None before there is any.
 

@@ -329,13 +329,13 @@ def find_collision(paths: Iterable[str]) -> str | None:
     return None
 
 
-def iter_output(db: Db, row: int) -> Iterator[files.Entry]:
-    """Yield the output of a job, as far as its datums have ended well, in path order."""
+def iter_output(db: Db, row: int, *, after: str = "") -> Iterator[files.Entry]:
+    """Yield the output of a job behind a path, as far as its datums have ended well, in path order."""
     sql = f"""
         SELECT f.path, f.kind, f.size_bytes, f.modified_ns, f.etag, f.blob_id, f.list_id, f.metadata, 0, 0, 0
-        FROM {_OUTPUT} ORDER BY f.path
+        FROM {_OUTPUT} AND f.path > ? ORDER BY f.path
     """
-    return (files.entry_of(row) for row in db.execute(sql, (row,)))
+    return (files.entry_of(row) for row in db.execute(sql, (row, after)))
 
 
 def _apply_output(db: Db, commit: commits.Commit, row: int) -> None:

@@ -37,6 +37,11 @@ _SELECT = """
 """
 
 
+def exists(db: Db, name: str) -> bool:
+    """Tell whether there is a pipeline of this name."""
+    return db.value("SELECT 1 FROM pipelines WHERE name = ?", (name,)) is not None
+
+
 def get_pipeline(db: Db, name: str) -> Pipeline:
     """Return a pipeline or raise PipelineNotFound."""
     row = db.row(_SELECT + "WHERE p.name = ?", (name,))
@@ -77,7 +82,7 @@ def create_pipeline(db: Db, new: NewPipeline) -> None:
 
     Raises AlreadyExists for a pipeline or repo of that name, RepoNotFound for an input; missing input branches are made.
     """
-    if db.value("SELECT 1 FROM pipelines WHERE name = ?", (new.name,)):
+    if exists(db, new.name):
         raise AlreadyExists(f'pipeline "{new.name}" already exists')
     if repos.exists(db, new.name):
         raise AlreadyExists(f'pipeline "{new.name}" cannot be created because a repo with the same name already exists')

@@ -1,0 +1,181 @@
+"""The appliance: the only place that wires the parts together.
+
+Parts are opened in the order of need and closed in reverse: jobs, doors, store. Each lifetime is a nursery: the appliance,
+its gateway, each job's sidecar.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from appliance import httpd
+from appliance.config import Config
+from appliance.errors import ApplianceError, Conflict
+from appliance.external.credentials import Profiles
+from appliance.external.transfers import Outgoing, upload_all
+from appliance.external.urls import parse_url
+from appliance.gateway.buckets import Bucket, BucketMap, InputBucket, OutBucket, RepoBuckets, SidecarBuckets
+from appliance.gateway.server import Gateway, error_reply
+from appliance.names import CommitId
+from appliance.pipelines.datums import DatumInput
+from appliance.pipelines.process import Bind, Launcher, open_launcher, probe_namespaces
+from appliance.pipelines.scheduler import Scheduler
+from appliance.pipelines.views import file_binds, fuse_binds
+from appliance.pipelines.worker import Doors, remove_tree
+from appliance.store import Store, repos
+from appliance.store.blobs import Content
+from appliance.store.files import Entry
+
+log = logging.getLogger(__name__)
+
+# What a worker gets between SIGTERM and SIGKILL when the appliance stops: stopping takes less than a second.
+_STOP_GRACE_S = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """An appliance whose doors are all open. `mount` is None where there is none; `notices` says what is missing and why."""
+
+    config: Config
+    store: Store
+    profiles: Profiles
+    s3_endpoint: str
+    mount: Path | None
+    notices: tuple[str, ...]
+
+
+@asynccontextmanager
+async def open_app(config: Config) -> AsyncIterator[App]:
+    """Open everything, run jobs, and close everything in reverse.
+
+    Raises Conflict for a data directory or port in use, ApplianceError for what else can not be opened.
+    """
+    async with AsyncExitStack() as stack:
+        store = await trio.to_thread.run_sync(Store, config.data, config.durability)
+        stack.callback(store.close)
+        listeners = await _listen(config.s3_host, config.s3_port)
+        endpoint = _url(listeners)
+        await stack.enter_async_context(_serving(store, RepoBuckets(), listeners, strict=config.strict))
+        mount, notices = await _open_mount(stack, store, config)
+        launcher = await stack.enter_async_context(open_launcher(grace_s=_STOP_GRACE_S))
+        if problem := await trio.to_thread.run_sync(probe_namespaces):
+            notices = (*notices, f"ordinary pipelines can not run here: {problem}")
+        profiles = Profiles(config.data)
+        doors = _make_doors(store, launcher, config, mount)
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        await nursery.start(Scheduler(doors, partial(_copy_out, profiles)).run)
+        yield App(config, store, profiles, endpoint, mount, notices)
+        nursery.cancel_scope.cancel()
+
+
+async def _listen(host: str, port: int) -> list[trio.SocketListener]:
+    try:
+        return await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        raise Conflict(f"can not listen on {host}:{port}: {error.strerror or error}") from None
+
+
+def _url(listeners: Sequence[trio.SocketListener]) -> str:
+    host, port = listeners[0].socket.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@asynccontextmanager
+async def _serving(
+    store: Store, buckets: BucketMap, listeners: list[trio.SocketListener], *, strict: bool
+) -> AsyncIterator[None]:
+    """Serve S3 on listeners for as long as the context is open."""
+    gateway = Gateway(store, buckets, strict=strict)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(httpd.serve, gateway.handle, listeners, error_reply=error_reply))
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def _open_mount(stack: AsyncExitStack, store: Store, config: Config) -> tuple[Path | None, tuple[str, ...]]:
+    """Mount if asked to; where that is not possible, say why instead: everything else works without."""
+    if config.mount is None:
+        return None, ()
+    from appliance.mount.session import open_mount
+
+    try:
+        mount = await stack.enter_async_context(open_mount(store, config.mount))
+    except ApplianceError as error:
+        return None, (f"no mount at {config.mount}: {error}",)
+    return mount.path, ()
+
+
+# -- what jobs are given
+
+
+def _make_doors(store: Store, launcher: Launcher, config: Config, mount: Path | None) -> Doors:
+    scratch = config.data / "scratch"
+    remove_tree(scratch)
+    scratch.mkdir(mode=0o700)
+    return Doors(
+        store=store,
+        launcher=launcher,
+        open_sidecar=partial(_open_sidecar, store, config.strict),
+        open_view=_make_view(store, config, mount),
+        scratch=scratch,
+        environment=config.environment,
+        strict=config.strict,
+    )
+
+
+def _make_view(store: Store, config: Config, mount: Path | None) -> Callable[[Path, Sequence[DatumInput]], tuple[Bind, ...]]:
+    if mount is None or config.view == "files":
+        return partial(file_binds, store)
+    return lambda _scratch, inputs: fuse_binds(mount, inputs)
+
+
+@asynccontextmanager
+async def _open_sidecar(
+    store: Store, strict: bool, inputs: Sequence[DatumInput], datum_row: int | None
+) -> AsyncIterator[str]:
+    """Open a job's own gateway on a free loopback port and give its URL. The literal address: `localhost` may be ::1."""
+    buckets = await trio.to_thread.run_sync(_sidecar_buckets, store, strict, inputs, datum_row)
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with _serving(store, SidecarBuckets(buckets), listeners, strict=strict):
+        yield _url(listeners)
+
+
+def _sidecar_buckets(store: Store, strict: bool, inputs: Sequence[DatumInput], datum_row: int | None) -> dict[str, Bucket]:
+    with store.snapshot() as db:
+        created = {item.repo: repos.get_repo(db, item.repo).created_ns for item in inputs}
+        buckets: dict[str, Bucket] = {
+            item.name: InputBucket(item.name, item.repo, CommitId(item.commit), created[item.repo]) for item in inputs
+        }
+        if datum_row is not None:
+            buckets["out"] = OutBucket(datum_row, max(created.values(), default=0), write_only=strict)
+    return buckets
+
+
+def _copy_out(
+    profiles: Profiles,
+    url: str,
+    output: Iterator[Entry],
+    read: Callable[[Content], Iterator[bytes]],
+    stop: Callable[[], bool],
+) -> None:
+    """Copy a job's output to another store; see `runner.Egress`."""
+    upload_all(parse_url(url), profiles, (_outgoing(entry, read) for entry in output), stop=stop)
+
+
+def _outgoing(entry: Entry, read: Callable[[Content], Iterator[bytes]]) -> Outgoing:
+    described = dict(entry.metadata)
+    content_type = described.pop("content-type", None)
+    metadata = {name.removeprefix("x-amz-meta-"): value for name, value in described.items()}
+    return Outgoing(
+        path=entry.path.removeprefix("/"),
+        size_bytes=entry.content.size_bytes,
+        etag=entry.content.etag,
+        open=partial(read, entry.content),
+        content_type=content_type,
+        metadata=metadata,
+    )

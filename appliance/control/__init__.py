@@ -1,0 +1,10 @@
+"""The local socket between commands and a running appliance: HTTP with JSON over a Unix socket in the data directory.
+
+    calls     what can be asked, as typed methods over the open appliance
+    files     putting and getting files: bytes in, bytes out, URLs
+    server    the socket, and the life of the process behind `serve`
+    client    the other end, for the command line; imports nothing heavy
+
+`POST /v1/<call>` takes an object of arguments and answers `{"result": …}`. Three calls carry bytes instead: `PUT /v1/blob`,
+`GET /v1/file`, `GET /v1/logs`. An error answers `{"error": message, "kind": class, "exit_status": n}`.
+"""

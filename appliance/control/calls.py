@@ -1,0 +1,282 @@
+"""What commands can ask of the appliance: typed methods, each run in a worker thread.
+
+Results are plain data (dataclasses, lists, strings); times are nanoseconds UTC. Names follow the command line: verb, noun.
+"""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from appliance import __version__
+from appliance.app import App
+from appliance.errors import ApplianceError, InvalidRequest
+from appliance.external.credentials import Profile
+from appliance.external.transfers import require_offered
+from appliance.external.urls import parse_url
+from appliance.names import CommitId, is_commit_id
+from appliance.pipelines.spec import Spec, check_supported, from_json, input_shorthand, leaves, parse_specs, to_json
+from appliance.pipelines.worker import decode_inputs
+from appliance.store import commits, jobs, pipelines, repos
+from appliance.store.jobs import Job
+from appliance.store.pipelines import NewPipeline, Pipeline
+
+
+Provider = Literal["amazon", "google", "microsoft"]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitInfo:
+    """A commit with what it was made from, as `repo@id` references."""
+
+    commit: commits.Commit
+    provenance: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineInfo:
+    """A pipeline with its spec as an object and its input in one line."""
+
+    name: str
+    version: int
+    stopped: bool
+    created_ns: int
+    input: str
+    last_job_state: str | None
+    description: str
+    spec: msgspec.Raw
+
+
+@dataclass(frozen=True, slots=True)
+class DatumInfo:
+    """A datum with the paths of its inputs."""
+
+    id: str
+    state: str
+    reason: str
+    tries: int
+    files: tuple[str, ...]
+    started_ns: int | None
+    finished_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileInfo:
+    """A credentials profile without its secrets."""
+
+    name: str
+    provider: str
+    region: str | None
+    endpoint: str | None
+
+
+class Calls:
+    """The calls, over an open appliance. Every public method is one."""
+
+    def __init__(self, app: App) -> None:
+        self._app, self._store = app, app.store
+
+    def inspect_appliance(self) -> dict[str, Any]:
+        config = self._app.config
+        return {
+            "version": __version__,
+            "data": str(config.data),
+            "s3_endpoint": self._app.s3_endpoint,
+            "mount": str(self._app.mount) if self._app.mount else None,
+            "durability": config.durability,
+            "strict": config.strict,
+            "notices": self._app.notices,
+        }
+
+    # -- repos and branches
+
+    def create_repo(self, repo: str, description: str = "", update: bool = False) -> None:
+        self._store.write(lambda db: repos.create_repo(db, repo, description=description, update=update))
+
+    def inspect_repo(self, repo: str) -> repos.Repo:
+        with self._store.snapshot() as db:
+            return repos.get_repo(db, repo)
+
+    def list_repo(self) -> list[repos.Repo]:
+        with self._store.snapshot() as db:
+            return repos.list_repos(db)
+
+    def delete_repo(self, repo: str) -> None:
+        self._store.write(lambda db: repos.delete_repo(db, repo))
+
+    def create_branch(
+        self, repo: str, branch: str, head: str | None = None, provenance: list[tuple[str, str]] | None = None
+    ) -> None:
+        self._store.write(lambda db: repos.create_branch(db, repo, branch, head=head, provenance=provenance or ()))
+
+    def inspect_branch(self, repo: str, branch: str) -> repos.Branch:
+        with self._store.snapshot() as db:
+            return repos.get_branch(db, repo, branch)
+
+    def list_branch(self, repo: str) -> list[repos.Branch]:
+        with self._store.snapshot() as db:
+            return repos.list_branches(db, repo)
+
+    def delete_branch(self, repo: str, branch: str) -> None:
+        self._store.write(lambda db: repos.delete_branch(db, repo, branch))
+
+    # -- commits
+
+    def start_commit(self, repo: str, branch: str, description: str = "", parent: str | None = None) -> str:
+        return self._store.write(lambda db: commits.start_commit(db, repo, branch, description=description, parent=parent).id)
+
+    def finish_commit(self, repo: str, revision: str, description: str = "") -> None:
+        self._store.write(lambda db: commits.finish_user_commit(db, repo, revision, description=description))
+
+    def inspect_commit(self, repo: str, revision: str) -> CommitInfo:
+        with self._store.snapshot() as db:
+            commit = commits.get_commit(db, repo, revision)
+            return CommitInfo(commit, tuple(f"{up.repo}@{up.id}" for up in commits.list_provenance(db, commit)))
+
+    def list_commit(self, repo: str, revision: str | None = None, number: int = 0) -> list[commits.Commit]:
+        """The commits of a repo, newest first; of one branch's history with a revision."""
+        with self._store.snapshot() as db:
+            if revision is None:
+                found = commits.iter_commits(db, repo)
+            else:
+                found = commits.iter_ancestors(db, commits.get_commit(db, repo, revision))
+            return [commit for index, commit in enumerate(found) if not number or index < number]
+
+    def list_commit_set(self, commit_id: str) -> list[commits.Commit]:
+        if not is_commit_id(commit_id):
+            raise InvalidRequest(f'invalid commit id "{commit_id}"')
+        with self._store.snapshot() as db:
+            return commits.list_set(db, CommitId(commit_id))
+
+    # -- pipelines
+
+    def create_pipeline(self, text: str, update: bool = False, reprocess: bool = False) -> list[str]:
+        """Create or update the pipelines of a spec file, all or none; return notices."""
+        specs = parse_specs(text, strict=self._app.config.strict)
+        for spec in specs:
+            check_supported(spec)
+            if spec.egress_url:
+                require_offered(parse_url(spec.egress_url))
+
+        def create(db: Any) -> None:
+            for spec in specs:
+                if update and pipelines.exists(db, spec.name):
+                    pipelines.update_pipeline(db, _new_pipeline(spec), reprocess=reprocess)
+                else:
+                    pipelines.create_pipeline(db, _new_pipeline(spec))
+
+        self._store.write(create)
+        return [notice for spec in specs for notice in spec.notices]
+
+    def inspect_pipeline(self, pipeline: str) -> PipelineInfo:
+        with self._store.snapshot() as db:
+            return _pipeline_info(pipelines.get_pipeline(db, pipeline))
+
+    def list_pipeline(self) -> list[PipelineInfo]:
+        with self._store.snapshot() as db:
+            return [_pipeline_info(found) for found in pipelines.list_pipelines(db)]
+
+    def delete_pipeline(self, pipeline: str, keep_repo: bool = False) -> None:
+        self._store.write(lambda db: pipelines.delete_pipeline(db, pipeline, keep_repo=keep_repo))
+
+    def start_pipeline(self, pipeline: str) -> None:
+        self._store.write(lambda db: pipelines.set_stopped(db, pipeline, False))
+
+    def stop_pipeline(self, pipeline: str) -> None:
+        self._store.write(lambda db: pipelines.set_stopped(db, pipeline, True))
+
+    # -- jobs and datums
+
+    def list_job(self, pipeline: str | None = None, job: str | None = None) -> list[Job]:
+        with self._store.snapshot() as db:
+            if pipeline is not None:
+                pipelines.get_pipeline(db, pipeline)
+            return jobs.list_jobs(db, pipeline=pipeline, job_id=job)
+
+    def inspect_job(self, pipeline: str, job: str) -> Job:
+        with self._store.snapshot() as db:
+            return jobs.get_job(db, pipeline, job)
+
+    def stop_job(self, pipeline: str, job: str) -> None:
+        def stop(db: Any) -> None:
+            found = jobs.get_job(db, pipeline, job)
+            if found.finished_ns is not None:
+                raise ApplianceError(f"job {pipeline}@{job} has already finished")
+            jobs.fail_job(db, found.row, "killed", "job stopped")
+
+        self._store.write(stop)
+
+    def list_datum(self, pipeline: str, job: str) -> list[DatumInfo]:
+        with self._store.snapshot() as db:
+            found = jobs.get_job(db, pipeline, job)
+            return [_datum_info(datum) for datum in jobs.iter_datums(db, found.row)]
+
+    def inspect_datum(self, pipeline: str, job: str, datum: str) -> DatumInfo:
+        with self._store.snapshot() as db:
+            return _datum_info(jobs.get_datum(db, jobs.get_job(db, pipeline, job), datum))
+
+    # -- credentials of other stores
+
+    def deploy_storage(
+        self,
+        provider: Provider,
+        access_key_id: str,
+        secret_access_key: str,
+        region: str | None = None,
+        session_token: str | None = None,
+        endpoint: str | None = None,
+        name: str = "",
+    ) -> str:
+        """Keep credentials for another object store and return the name of their profile."""
+        profile = Profile(
+            provider=provider,
+            access_key_id=access_key_id,
+            secret_access_key=secret_access_key,
+            name=name,
+            region=region,
+            session_token=session_token,
+            endpoint=endpoint,
+        )
+        self._app.profiles.put(profile)
+        return profile.name
+
+    def list_storage(self) -> list[ProfileInfo]:
+        return [
+            ProfileInfo(profile.name, profile.provider, profile.region, profile.endpoint)
+            for profile in self._app.profiles.list_profiles()
+        ]
+
+    def delete_storage(self, name: str) -> None:
+        self._app.profiles.delete(name)
+
+
+def _new_pipeline(spec: Spec) -> NewPipeline:
+    inputs = [(leaf.repo, leaf.branch) for leaf in leaves(spec.input)]
+    return NewPipeline(
+        name=spec.name,
+        spec=to_json(spec),
+        description=spec.description,
+        output_branch=spec.output_branch,
+        inputs=inputs,
+        salt=spec.salt or secrets.token_hex(16),
+    )
+
+
+def _pipeline_info(found: Pipeline) -> PipelineInfo:
+    spec = from_json(found.spec)
+    return PipelineInfo(
+        name=found.name,
+        version=found.version,
+        stopped=bool(found.stopped),
+        created_ns=found.created_ns,
+        input=input_shorthand(spec.input),
+        last_job_state=found.last_job_state,
+        description=spec.description,
+        spec=msgspec.Raw(found.spec),
+    )
+
+
+def _datum_info(datum: jobs.StoredDatum) -> DatumInfo:
+    paths = tuple(f"{item.repo}@{item.commit}:{item.path}" for item in decode_inputs(datum.inputs))
+    return DatumInfo(datum.id, datum.state, datum.reason, datum.tries, paths, datum.started_ns, datum.finished_ns)

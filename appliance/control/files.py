@@ -1,0 +1,224 @@
+"""Putting and getting files: local ones in two steps (bytes first, then all paths in one commit), URLs by the appliance."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from threading import Event
+
+from appliance.app import App
+from appliance.errors import BadDigest, FileNotFound, InvalidPath, InvalidRequest
+from appliance.external.transfers import RemoteObject, download, iter_objects
+from appliance.external.urls import parse_url
+from appliance.httpd import FileSlice
+from appliance.names import check_path, clean_path
+from appliance.store import Db, Store, blobs, commits, files
+from appliance.store.blobs import Content, Extent, StagedBlob
+
+_PARALLEL = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PutFile:
+    """A path and the digest of bytes that were sent before."""
+
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A file or directory as listed; directories end in a slash and have the size of everything below them."""
+
+    path: str
+    is_dir: bool
+    size_bytes: int
+    digest: str | None
+    etag: str | None
+    modified_ns: int | None
+    commit: str | None
+
+
+class FileCalls:
+    """The calls about files. Every public method is one."""
+
+    def __init__(self, app: App) -> None:
+        self._app, self._store = app, app.store
+        self._strict = app.config.strict
+
+    def put_files(self, repo: str, branch: str, files: list[PutFile], append: bool = False) -> str:
+        """Put bytes that were sent before, all in one commit; return its id."""
+
+        def put(db: Db) -> str:
+            chosen = ((file.path, _find_blob(db, file.digest)) for file in files)
+            return _put_all(db, repo, branch, chosen, append=append, strict=self._strict)
+
+        return self._store.write(put)
+
+    def put_urls(self, repo: str, branch: str, path: str, urls: list[str], recursive: bool = False) -> dict[str, object]:
+        """Fetch objects from other stores into one commit. Nothing is committed unless all of them arrived.
+
+        With one object and no trailing slash `path` is its name; else it is the directory they are put below.
+        """
+        self._check_target(repo, branch)
+        fetched: list[tuple[str, Content]] = []
+        for url in urls:
+            fetched.extend(self._fetch(url, path, recursive=recursive, single=len(urls) == 1))
+        if not fetched:
+            raise FileNotFound(f"nothing found at {', '.join(urls)}")
+        commit = self._store.write(lambda db: _put_all(db, repo, branch, fetched, append=False, strict=self._strict))
+        return {"commit": commit, "files": len(fetched), "size_bytes": sum(item.size_bytes for _, item in fetched)}
+
+    def _check_target(self, repo: str, branch: str) -> None:
+        """Refuse before a byte is fetched what would be refused at the end."""
+        with self._store.snapshot() as db:
+            commits.check_branch_writable(db, repo, branch)
+
+    def _fetch(self, text: str, path: str, *, recursive: bool, single: bool) -> Iterator[tuple[str, Content]]:
+        url = parse_url(text)
+        stop = Event()
+        objects = iter_objects(url, self._app.profiles, recursive=recursive)
+        named = ((_target(path, found, exact=single and not recursive), found) for found in objects)
+        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="ingress") as pool:
+            try:
+                # A window of objects at a time: the listing may be of any length.
+                while window := list(islice(named, _PARALLEL * 4)):
+                    targets = [check_path(target, strict=self._strict) for target, _ in window]
+                    contents = pool.map(lambda item: self._download(item[1], stop), window)
+                    yield from zip(targets, contents, strict=True)
+            finally:
+                stop.set()
+
+    def _download(self, found: RemoteObject, stop: Event) -> Content:
+        with self._store.blobs.receive() as receiver:
+            download(found, self._app.profiles, receiver.write, stop=stop.is_set)
+            staged = receiver.finish()
+        return keep(self._store, staged)
+
+    def list_file(self, repo: str, revision: str, path: str = "/") -> list[FileInfo]:
+        """What is directly in a directory, or the file itself; a missing path lists nothing."""
+        with self._store.snapshot() as db:
+            snapshot = files.open_revision(db, repo, revision)
+            wanted = clean_path(path)
+            entry = files.find(db, snapshot, wanted) if wanted != "/" else None
+            if entry is not None:
+                return [_file_info(db, entry)]
+            base = wanted.rstrip("/")
+            return [
+                _file_info(db, child.entry) if child.entry else _directory_info(db, snapshot, f"{base}/{child.name}/")
+                for child in files.iter_children(db, snapshot, wanted)
+            ]
+
+    def inspect_file(self, repo: str, revision: str, path: str) -> FileInfo:
+        with self._store.snapshot() as db:
+            snapshot = files.open_revision(db, repo, revision)
+            wanted = clean_path(path)
+            if files.is_directory(db, snapshot, wanted):
+                return _directory_info(db, snapshot, wanted.rstrip("/") + "/")
+            return _file_info(db, files.get_file(db, snapshot, wanted))
+
+    def delete_file(self, repo: str, branch: str, path: str, recursive: bool = False) -> None:
+        """Remove a file, or with `recursive` everything below a directory; a missing path is no error."""
+
+        def delete(db: Db) -> None:
+            writing = commits.begin_write(db, repo, branch)
+            wanted = clean_path(path)
+            if recursive:
+                files.delete_tree(db, writing.commit, wanted)
+            elif files.is_directory(db, files.open_commit(db, writing.commit), wanted):
+                raise InvalidRequest(f"{wanted} is a directory: -r removes it with everything below")
+            if wanted != "/":
+                files.delete_path(db, writing.commit, wanted)
+            commits.end_write(db, writing)
+
+        self._store.write(delete)
+
+    def walk_file(self, repo: str, revision: str, path: str = "/", after: str = "", limit: int = 1000) -> list[FileInfo]:
+        """A page of the files at or below a path, in order of paths."""
+        with self._store.snapshot() as db:
+            snapshot = files.open_revision(db, repo, revision)
+            wanted = clean_path(path)
+            entry = files.find(db, snapshot, wanted) if wanted != "/" else None
+            if entry is not None:
+                return [_file_info(db, entry)] if not after else []
+            page = files.list_page(
+                db, snapshot, prefix=wanted.rstrip("/") + "/", delimiter="", after=after or None, limit=limit
+            )
+            return [_file_info(db, item) for item in page.items if isinstance(item, files.Entry)]
+
+
+def keep(store: Store, staged: StagedBlob) -> Content:
+    """Make staged bytes permanent under their digest, for a put that follows."""
+    store.blobs.publish(staged)
+    return store.write(lambda db: blobs.record(db, staged))
+
+
+def open_file(store: Store, repo: str, revision: str, path: str, offset: int) -> list[FileSlice]:
+    """Return where the bytes of a file are from an offset on. Raises FileNotFound, InvalidRequest."""
+    with store.snapshot() as db:
+        snapshot = files.open_revision(db, repo, revision)
+        wanted = clean_path(path)
+        if files.is_directory(db, snapshot, wanted):
+            message = f"couldn't download {wanted}: cannot get directory or non-regular file. Try again with the -r flag"
+            raise InvalidRequest(message)
+        content = files.get_file(db, snapshot, wanted).content
+        if offset > content.size_bytes:
+            raise InvalidRequest(f"offset {offset} is beyond the {content.size_bytes} bytes of {wanted}")
+        return list(_skip(blobs.list_extents(db, store.blobs, content), offset))
+
+
+def _skip(extents: Iterable[Extent], offset: int) -> Iterator[FileSlice]:
+    for extent in extents:
+        skipped = min(offset, extent.size_bytes)
+        offset -= skipped
+        if skipped < extent.size_bytes:
+            yield FileSlice(extent.file, extent.data, extent.offset + skipped, extent.size_bytes - skipped)
+
+
+def _find_blob(db: Db, digest: str) -> Content:
+    try:
+        found = blobs.find(db, bytes.fromhex(digest))
+    except ValueError:
+        found = None
+    if found is None:
+        raise BadDigest(f"no bytes with the digest {digest} were sent")
+    return found
+
+
+def _put_all(db: Db, repo: str, branch: str, chosen: Iterable[tuple[str, Content]], *, append: bool, strict: bool) -> str:
+    writing = commits.begin_write(db, repo, branch)
+    for path, content in chosen:
+        check_path(path, strict=strict)
+        files.put_file(db, writing.commit, path, _appended(db, writing.commit, path, content) if append else content)
+    commits.end_write(db, writing)
+    return writing.commit.id
+
+
+def _appended(db: Db, commit: commits.Commit, path: str, content: Content) -> Content:
+    """Return what a path holds followed by more; no bytes are moved."""
+    before = files.find(db, files.open_commit(db, commit), path)
+    if before is None:
+        return content
+    ranges = [(item, 0, item.size_bytes) for item in (before.content, content)]
+    return blobs.join(db, ranges, blobs.joined_etag([before.content, content]))
+
+
+def _target(path: str, found: RemoteObject, *, exact: bool) -> str:
+    if exact and path.strip("/") and not path.endswith("/"):
+        return clean_path(path)
+    relative = found.relative_path
+    if "//" in relative or relative.startswith("/"):
+        raise InvalidPath(f"path (/{relative}) invalid: empty path elements are not allowed")
+    return f"{clean_path(path).rstrip('/')}/{relative}"
+
+
+def _file_info(db: Db, entry: files.Entry) -> FileInfo:
+    is_dir = entry.kind == files.Kind.DIRECTORY
+    digest = None if is_dir else blobs.get_digest(db, entry.content).hex()
+    version = files.get_version(db, entry)
+    return FileInfo(entry.path, is_dir, entry.content.size_bytes, digest, entry.content.etag, entry.modified_ns, version)
+
+
+def _directory_info(db: Db, snapshot: files.Snapshot, path: str) -> FileInfo:
+    size_bytes = sum(entry.content.size_bytes for entry in files.iter_entries(db, snapshot, path))
+    return FileInfo(path, True, size_bytes, None, None, None, None)

@@ -1,0 +1,241 @@
+"""The control socket, and the life of the process behind `serve`."""
+
+import inspect
+import json
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+import trio
+
+from appliance import httpd
+from appliance.app import App, open_app
+from appliance.config import Config
+from appliance.control.calls import Calls
+from appliance.control.files import FileCalls, keep, open_file
+from appliance.errors import ApplianceError, InvalidRequest, NotFound
+from appliance.httpd import BodyTooLarge, Reply, Request
+from appliance.store import jobs
+from appliance.store.jobs import Job, LogLine
+
+log = logging.getLogger(__name__)
+
+_CALL_BYTES = 64 * 1024 * 1024
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    method: Callable[..., Any]
+    arguments: type[msgspec.Struct]
+
+
+class Control:
+    """Answers commands about one open appliance."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._calls = _collect(Calls(app)) | _collect(FileCalls(app))
+
+    async def handle(self, request: Request) -> Reply:
+        """Answer one request; errors come back as JSON."""
+        try:
+            return await self._answer(request)
+        except ApplianceError as error:
+            return _error(error)
+        except BodyTooLarge as error:
+            return _error(InvalidRequest(str(error)))
+
+    async def _answer(self, request: Request) -> Reply:
+        path, _, query = request.target.partition("?")
+        name = path.removeprefix("/v1/")
+        if request.method == "POST":
+            return await self._call(name, await request.body.read(_CALL_BYTES))
+        given = dict(parse_qsl(query, keep_blank_values=True))
+        if (request.method, name) == ("PUT", "blob"):
+            return await self._put_blob(request)
+        if (request.method, name) == ("GET", "file"):
+            return await self._get_file(**_only(given, "repo", "revision", "path", "offset"))
+        if (request.method, name) == ("GET", "logs"):
+            return await self._get_logs(given)
+        raise NotFound(f"no such call: {request.method} {path}")
+
+    async def _call(self, name: str, body: bytes) -> Reply:
+        call = self._calls.get(name)
+        if call is None:
+            raise NotFound(f"no such call: {name}")
+        try:
+            given = msgspec.json.decode(body, type=call.arguments)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidRequest(f"{name}: {error}") from None
+        arguments = {field: getattr(given, field) for field in call.arguments.__struct_fields__}
+        return _result(await trio.to_thread.run_sync(partial(call.method, **arguments)))
+
+    async def _put_blob(self, request: Request) -> Reply:
+        with self._app.store.blobs.receive() as receiver:
+            async for piece in request.body:
+                await trio.to_thread.run_sync(receiver.write, piece)
+            staged = receiver.finish()
+        await trio.to_thread.run_sync(keep, self._app.store, staged)
+        return _result(staged.digest.hex())
+
+    async def _get_file(self, repo: str, revision: str, path: str, offset: str = "0") -> Reply:
+        if not (offset.isascii() and offset.isdecimal()):
+            raise InvalidRequest(f"invalid offset {offset}")
+        slices = await trio.to_thread.run_sync(open_file, self._app.store, repo, revision, path, int(offset))
+        return Reply(200, [("Content-Type", "application/octet-stream")], slices)
+
+    async def _get_logs(self, given: dict[str, str]) -> Reply:
+        chosen = await trio.to_thread.run_sync(self._choose_jobs, given.get("pipeline"), given.get("job"))
+        lines = self._iter_logs(chosen, given.get("datum"), follow=given.get("follow") == "true")
+        return Reply(200, [("Content-Type", "application/x-ndjson")], lines)
+
+    def _choose_jobs(self, pipeline: str | None, job: str | None) -> list[Job]:
+        if pipeline is None:
+            raise InvalidRequest("must specify the Job or Pipeline that the datum is from to get logs for it")
+        with self._app.store.snapshot() as db:
+            if job is not None:
+                return [jobs.get_job(db, pipeline, job)]
+            found = jobs.list_jobs(db, pipeline=pipeline)
+            return found[::-1]
+
+    async def _iter_logs(self, chosen: list[Job], datum: str | None, *, follow: bool) -> AsyncIterator[bytes]:
+        for job in chosen:
+            after = 0
+            while True:
+                lines, ended = await trio.to_thread.run_sync(self._read_logs, job.row, datum, after)
+                for line in lines:
+                    yield _log_line(job, line)
+                if lines:
+                    after = lines[-1].row
+                elif ended or not follow:
+                    break
+                else:
+                    await trio.sleep(_POLL_S)
+
+    def _read_logs(self, job_row: int, datum: str | None, after: int) -> tuple[list[LogLine], bool]:
+        with self._app.store.snapshot() as db:
+            ended = jobs.get_by_row(db, job_row).finished_ns is not None
+            return jobs.list_log_lines(db, job_row, datum=datum, after=after), ended
+
+
+def _collect(owner: object) -> dict[str, _Call]:
+    """Return the public methods of an object as calls, with a type for their arguments."""
+    calls = {}
+    for name, method in inspect.getmembers(owner, inspect.ismethod):
+        if not name.startswith("_"):
+            calls[name] = _Call(method, _arguments_type(name, method))
+    return calls
+
+
+def _arguments_type(name: str, method: Callable[..., Any]) -> type[msgspec.Struct]:
+    fields: list[Any] = []
+    for parameter in inspect.signature(method, eval_str=True).parameters.values():
+        field = (parameter.name, parameter.annotation)
+        fields.append(field if parameter.default is parameter.empty else (*field, parameter.default))
+    return msgspec.defstruct(name, fields, forbid_unknown_fields=True)
+
+
+def _only(given: dict[str, str], *names: str) -> dict[str, str]:
+    if missing := [name for name in names[:-1] if name not in given]:
+        raise InvalidRequest(f"missing {', '.join(missing)}")
+    return {name: value for name, value in given.items() if name in names}
+
+
+def _result(value: Any) -> Reply:
+    return Reply(200, [("Content-Type", "application/json")], msgspec.json.encode({"result": value}))
+
+
+def _error(error: ApplianceError) -> Reply:
+    answer = {"error": str(error), "kind": type(error).__name__, "exit_status": error.exit_status}
+    return Reply(400, [("Content-Type", "application/json")], json.dumps(answer).encode())
+
+
+def error_reply(status: int, text: str) -> Reply:
+    """Return the answer to what `httpd` refused by itself."""
+    answer = {"error": text, "kind": "ApplianceError", "exit_status": 1}
+    return Reply(status, [("Content-Type", "application/json")], json.dumps(answer).encode())
+
+
+def _log_line(job: Job, line: LogLine) -> bytes:
+    fields = {"pipeline": job.pipeline, "job": job.id, "datum": line.datum, "stream": line.stream}
+    return msgspec.json.encode({**fields, "time_ns": line.time_ns, "message": line.message}) + b"\n"
+
+
+# -- the life of the process
+
+
+async def serve(config: Config, announce: Callable[[App], None]) -> None:
+    """Run an appliance until SIGINT or SIGTERM; `announce` is called once every door is open."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_at_signal, signals, nursery.cancel_scope)
+            await _run(config, announce)
+            nursery.cancel_scope.cancel()
+
+
+async def _stop_at_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _number in signals:
+        scope.cancel()
+        return
+
+
+async def _run(config: Config, announce: Callable[[App], None]) -> None:
+    async with open_app(config) as app:
+        control = Control(app)
+        with _unix_socket(config.control_socket) as listener, _ready_file(config, app):
+            announce(app)
+            await httpd.serve(control.handle, [listener], error_reply=error_reply)
+
+
+class _unix_socket:
+    """A listening Unix socket that only its owner can use; its file goes away with it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> trio.SocketListener:
+        self._path.unlink(missing_ok=True)  # of a killed process: the lock on the directory says that nobody else is alive
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(str(self._path))
+        except OSError as error:
+            raise ApplianceError(f"can not listen on {self._path}: {error}") from None
+        self._path.chmod(0o600)
+        listener.listen(64)
+        return trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+
+    def __exit__(self, *_exception: object) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+class _ready_file:
+    """A file that is there while every door is open; written aside and renamed, so that a reader sees all or nothing."""
+
+    def __init__(self, config: Config, app: App) -> None:
+        self._path = config.ready_file
+        self._facts = {
+            "pid": os.getpid(),
+            "data": str(config.data),
+            "s3_endpoint": app.s3_endpoint,
+            "mount": str(app.mount) if app.mount else None,
+            "control": str(config.control_socket),
+        }
+
+    def __enter__(self) -> None:
+        if self._path is not None:
+            aside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+            aside.write_text(json.dumps(self._facts))
+            aside.rename(self._path)
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)

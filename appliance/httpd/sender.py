@@ -1,0 +1,171 @@
+"""The sending half of a connection: bytes, ranges of files and streams onto a socket that never blocks the loop.
+
+Of a large file no byte passes through this process, and a stream is held one piece at a time. A reply that can not be
+completed ends in a cut, never in padding.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Sequence
+
+import trio
+
+from appliance.httpd.messages import FileSlice, ReplyBody
+
+log = logging.getLogger(__name__)
+
+# Up to here bytes are copied together to save a system call; one send or sendfile is never larger than the second.
+_GATHER_BYTES = 64 * 1024
+_SEND_BYTES = 1024 * 1024
+
+
+class Cut(Exception):
+    """The connection is of no more use to anybody: close it without another byte."""
+
+
+class Sender:
+    """Sends on one socket. A client that takes no byte for `stall_s`, or is gone, raises Cut."""
+
+    def __init__(self, sock: socket.socket, stall_s: float) -> None:
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._stall_s = stall_s
+
+    async def send_body(self, head: bytes, body: ReplyBody, *, raw: bool) -> None:
+        """Send a reply. `raw` streams end with the connection instead of being chunked."""
+        if isinstance(body, AsyncIterator):
+            await self.send(head)
+            await self._send_stream(body, raw=raw)
+        elif not isinstance(body, bytes):
+            await self._send_slices(head, body)
+        elif len(body) <= _GATHER_BYTES:
+            await self.send(head + body)
+        else:
+            await self.send(head, more=True)
+            await self.send(body)
+
+    async def _send_slices(self, head: bytes, slices: Sequence[FileSlice]) -> None:
+        """Small neighbours are gathered into one send; of a large file no byte comes by here."""
+        gathered = bytearray(head)
+        for piece in slices:
+            if len(gathered) + piece.length <= _GATHER_BYTES:
+                gathered += _read_slice(piece)
+                continue
+            await self.send(gathered, more=True)
+            gathered = bytearray()
+            if piece.data is not None:
+                await self.send(_cut_slice(piece, memoryview(piece.data)))
+            else:
+                await self._send_file(piece)
+        if gathered:
+            await self.send(gathered)
+
+    async def _send_file(self, piece: FileSlice) -> None:
+        offset, end = piece.offset, piece.offset + piece.length
+        fd = _open_slice(piece)
+        try:
+            while offset < end:
+                try:
+                    sent = os.sendfile(self._fd, fd, offset, min(end - offset, _SEND_BYTES))
+                except BlockingIOError:
+                    await self._await_writable()
+                    continue
+                except OSError as error:
+                    raise Cut(f"sendfile: {error}") from error
+                if not sent:
+                    raise _too_short(piece)
+                offset += sent
+                await trio.lowlevel.checkpoint()
+        finally:
+            os.close(fd)
+
+    async def _send_stream(self, body: AsyncIterator[bytes], *, raw: bool) -> None:
+        """Send pieces as they come. A client that leaves is noticed even while there is nothing to send."""
+        finished = False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_client, nursery.cancel_scope)
+            finished = await self._send_pieces(body, raw=raw)
+            nursery.cancel_scope.cancel()
+        if not finished:
+            raise Cut("a stream ended early")
+
+    async def _send_pieces(self, body: AsyncIterator[bytes], *, raw: bool) -> bool:
+        try:
+            async for piece in body:
+                if piece:
+                    await self.send(piece if raw else b"%x\r\n%b\r\n" % (len(piece), piece))
+            if not raw:
+                await self.send(b"0\r\n\r\n")
+        except Cut:
+            return False
+        except Exception:
+            log.exception("a reply broke off")
+            return False
+        return True
+
+    async def _watch_client(self, sending: trio.CancelScope) -> None:
+        await trio.lowlevel.wait_readable(self._fd)
+        try:
+            gone = not self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            gone = False
+        except OSError:
+            gone = True
+        if gone:
+            sending.cancel()
+
+    async def send(self, data: bytes | bytearray | memoryview, *, more: bool = False) -> None:
+        """Send all of it. `more` tells the kernel to wait for the next send before it closes a packet."""
+        flags = socket.MSG_MORE if more else 0
+        view = memoryview(data)
+        while view:
+            try:
+                sent = self._sock.send(view[:_SEND_BYTES], flags)
+            except BlockingIOError:
+                await self._await_writable()
+                continue
+            except OSError as error:
+                raise Cut(f"send: {error}") from error
+            view = view[sent:]
+            if view:
+                await trio.lowlevel.checkpoint()
+
+    async def _await_writable(self) -> None:
+        with trio.move_on_after(self._stall_s):
+            await trio.lowlevel.wait_writable(self._fd)
+            return
+        raise Cut("the client takes no byte of its reply")
+
+
+def _read_slice(piece: FileSlice) -> memoryview:
+    if piece.data is not None:
+        return _cut_slice(piece, memoryview(piece.data))
+    fd = _open_slice(piece)
+    try:
+        return _cut_slice(piece, memoryview(os.pread(fd, piece.length, piece.offset)), 0)
+    finally:
+        os.close(fd)
+
+
+def _open_slice(piece: FileSlice) -> int:
+    if piece.path is None:
+        raise ValueError("a slice of nothing")
+    try:
+        return os.open(piece.path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        log.exception("a file is gone that a reply was made of")
+        raise Cut(str(error)) from error
+
+
+def _cut_slice(piece: FileSlice, data: memoryview, offset: int | None = None) -> memoryview:
+    offset = piece.offset if offset is None else offset
+    data = data[offset : offset + piece.length]
+    if len(data) != piece.length:
+        raise _too_short(piece)
+    return data
+
+
+def _too_short(piece: FileSlice) -> Cut:
+    log.error("%s has less than the %d bytes from %d that were promised", piece.path, piece.length, piece.offset)
+    return Cut("a file is shorter than promised")

@@ -1,0 +1,16 @@
+"""The FUSE door: `/pfs`, for reading.
+
+    session      mount, ready, unmount as one context manager; the thread it all runs in
+    mountpoint   the place: can we mount there, what a dead process left there, taking a mount away
+    operations   one short method for each call of the kernel
+    nodes        what stands where below `/pfs` (pure over the store)
+    heads        which commits the kernel takes the names at the top for, and taking that back
+    inodes       numbers of nodes, and how often the kernel holds each
+    handles      open files and listings
+    errnos       the answer for each kind of error
+
+`/pfs/<repo>` is what readers of `master` see and follows it; `/pfs/<repo>@<branch>`, `…@<commit>` and `…@<branch>^` are
+there by name without being listed. Nothing here is imported by the rest of the appliance except `session`, and pyfuse3
+only once somebody mounts. The process that serves the mount must not wait for it in the thread that serves, nor map a
+file of it into memory anywhere: a page fault holds the interpreter lock that the answer needs.
+"""

@@ -1,0 +1,150 @@
+"""Open files and listings: what lies between the kernel's open and its release.
+
+An open file has asked the store for everything it will need: where its bytes are. Whatever happens to branches, commits
+and rows meanwhile, it reads the same bytes.
+"""
+
+import os
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import accumulate, count
+from pathlib import Path
+from typing import Generic, NewType, TypeVar
+
+from appliance.errors import StoreDamaged
+from appliance.mount.nodes import Directory, Root
+from appliance.store.blobs import Extent
+
+Handle = NewType("Handle", int)
+T = TypeVar("T")
+
+# A multipart upload may have 10,000 parts, a process perhaps 1,024 descriptors.
+_DESCRIPTORS = 16
+
+
+class Handles(Generic[T]):
+    """Open things by the number that the kernel knows them by."""
+
+    def __init__(self) -> None:
+        self._open: dict[Handle, T] = {}
+        self._numbers = count(1)
+
+    def add(self, opened: T) -> Handle:
+        """Return a new number for an open thing."""
+        handle = Handle(next(self._numbers))
+        self._open[handle] = opened
+        return handle
+
+    def get(self, handle: Handle) -> T:
+        """Return the thing of a number that was not released."""
+        return self._open[handle]
+
+    def remove(self, handle: Handle) -> T:
+        """Forget a number and return what it was."""
+        return self._open.pop(handle)
+
+    def clear(self) -> list[T]:
+        """Forget all numbers and return what they were."""
+        opened = list(self._open.values())
+        self._open.clear()
+        return opened
+
+
+class OpenFile:
+    """The bytes of a file version, at any offset. Raises StoreDamaged if a blob's file is missing.
+
+    At most 16 blob files are open at a time, the first 16 from the beginning.
+    """
+
+    def __init__(self, extents: Sequence[Extent]) -> None:
+        self._extents = extents
+        self._ends = list(accumulate(extent.size_bytes for extent in extents))
+        self._descriptors: OrderedDict[Path, int] = OrderedDict()
+        blob_files = dict.fromkeys(extent.file for extent in extents if extent.file is not None)
+        try:
+            for file in list(blob_files)[:_DESCRIPTORS]:
+                self._descriptor(file)
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        """Return the bytes from `offset` on: `size_bytes` of them, fewer only at the end of the file. Blocks for the disk.
+
+        Raises StoreDamaged if a blob's file is missing or too short.
+        """
+        pieces = []
+        index = bisect_right(self._ends, offset)
+        while size_bytes > 0 and index < len(self._extents):
+            extent = self._extents[index]
+            skipped = offset - (self._ends[index] - extent.size_bytes)
+            piece = self._read_extent(extent, skipped, min(size_bytes, extent.size_bytes - skipped))
+            pieces.append(piece)
+            offset += len(piece)
+            size_bytes -= len(piece)
+            index += 1
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_extent(self, extent: Extent, skipped: int, size_bytes: int) -> bytes:
+        start = extent.offset + skipped
+        if extent.file is None:
+            assert extent.data is not None
+            return extent.data[start : start + size_bytes]
+        piece = os.pread(self._descriptor(extent.file), size_bytes, start)
+        if len(piece) < size_bytes:
+            raise StoreDamaged(f"blob file {extent.file.parent.name}{extent.file.name} is shorter than recorded")
+        return piece
+
+    def _descriptor(self, file: Path) -> int:
+        """Return an open descriptor, closing the one least recently used if there would be too many."""
+        if file in self._descriptors:
+            self._descriptors.move_to_end(file)
+            return self._descriptors[file]
+        if len(self._descriptors) >= _DESCRIPTORS:
+            os.close(self._descriptors.popitem(last=False)[1])
+        try:
+            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise StoreDamaged(f"blob file {file.parent.name}{file.name} is missing") from None
+        self._descriptors[file] = descriptor
+        return descriptor
+
+    def close(self) -> None:
+        """Close the blob files."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
+
+
+class Listing:
+    """How far a reader of a directory has come. An offset counts the entries before it.
+
+    Only the last reply is remembered, whatever the size of the directory. The kernel goes on from its end, from within it
+    if the program's buffer was full first, or from 0; for other places (seekdir) entries have to be counted again.
+    """
+
+    def __init__(self, directory: Root | Directory) -> None:
+        self.directory = directory
+        self._first = 0
+        self._marks: list[str] = []
+
+    def find_mark(self, offset: int) -> str | None:
+        """Return the mark behind which `offset` is, None if that is no longer known."""
+        if offset == 0:
+            return ""
+        index = offset - self._first - 1
+        return self._marks[index] if 0 <= index < len(self._marks) else None
+
+    def begin(self, offset: int) -> None:
+        """Begin a reply whose first entry is the one at `offset`."""
+        self._first = offset
+        self._marks.clear()
+
+    @property
+    def next_offset(self) -> int:
+        """The offset behind the entry that `add` is about to be called for."""
+        return self._first + len(self._marks) + 1
+
+    def add(self, mark: str) -> None:
+        """Note an entry of the reply."""
+        self._marks.append(mark)

@@ -1,0 +1,78 @@
+"""Numbers of nodes, and how often the kernel holds each."""
+
+import hashlib
+from collections.abc import Callable
+from typing import NewType
+
+from appliance.mount.nodes import Directory, File, Key, Node, Root
+
+Inode = NewType("Inode", int)
+
+ROOT = Inode(1)
+_FIRST = 2
+_BITS = 62
+
+
+def hash_key(key: Key) -> int:
+    """Return the number that a node wants, from 0 to 2^62: the same in every run."""
+    digest = hashlib.blake2b(repr(key).encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> (64 - _BITS)
+
+
+class _Held:
+    """A node that the kernel knows, and how many of our answers it got it from."""
+
+    __slots__ = ("lookups", "node")
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.lookups = 0
+
+
+class Inodes:
+    """The nodes that the kernel knows by number. A number means the same node until the kernel forgets it.
+
+    Two nodes that want the same number at the same time both get one: the second the next that is free.
+    """
+
+    def __init__(self, root: Root, hash_key: Callable[[Key], int] = hash_key) -> None:
+        self._hash_key = hash_key
+        self._held = {ROOT: _Held(root)}
+
+    def __len__(self) -> int:
+        """How many nodes the kernel holds, with the root."""
+        return len(self._held)
+
+    def number(self, node: Node) -> Inode:
+        """Return the number of a node, without holding it."""
+        if isinstance(node, Root):
+            return ROOT
+        key = node.key
+        wanted = Inode(self._hash_key(key) + _FIRST)
+        while (held := self._held.get(wanted)) is not None and held.node.key != key:
+            wanted = Inode(wanted + 1)
+        return wanted
+
+    def hold(self, number: Inode, node: Node) -> None:
+        """Note that the kernel was given a node by number once more."""
+        held = self._held.get(number)
+        if held is None:
+            held = self._held[number] = _Held(node)
+        held.lookups += 1
+
+    def forget(self, number: Inode, lookups: int) -> None:
+        """Take back that many of them; after the last one the number may mean something else."""
+        held = self._held[number]
+        held.lookups -= lookups
+        if held.lookups <= 0 and number != ROOT:
+            del self._held[number]
+
+    def get(self, number: Inode) -> Node:
+        """Return the node of a number that the kernel holds."""
+        return self._held[number].node
+
+    def get_directory(self, number: Inode) -> Root | Directory:
+        """The same for one that the kernel knows to be a directory."""
+        node = self.get(number)
+        assert not isinstance(node, File), f"{node} is used as a directory"
+        return node

@@ -1,0 +1,235 @@
+"""What stands where below the mount: names to nodes, nodes to their attributes. Pure over the store.
+
+    /                        Root        the user's repos
+    /<repo>                  Directory   the commit that readers of `master` see
+    /<repo>@<revision>       Directory   the commit of a branch, an id, an ancestor; not listed
+    /<repo>…/a/b             Directory or File of that commit
+
+A node is what a number in the kernel means for as long as the kernel holds it. So it names its commit by id and looks it
+up each time it is asked: rows can be used again after a repo is deleted, and an open commit changes while it stays the
+same commit.
+"""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+
+from appliance.errors import BranchNotFound, CommitNotFound, InvalidName, InvalidRequest, NotFound
+from appliance.names import DEFAULT_BRANCH, CommitId, is_commit_id, parse_revision
+from appliance.store import blobs, files, repos
+from appliance.store.commits import get_commit, get_repo_id
+from appliance.store.database import Db
+from appliance.store.files import EMPTY, Entry, Snapshot
+
+Key = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The mount point itself; `modified_ns` is when it was mounted."""
+
+    modified_ns: int
+
+    @property
+    def key(self) -> Key:
+        """What makes a node the same node."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory of a commit, reached by the name `top`. Without a commit it is empty: there is nothing to read yet.
+
+    `top` is part of it because the kernel allows a directory one place only: were `data` and `data@master` the same
+    node, each look at one would move the other, and with it the working directories in it.
+    """
+
+    top: str
+    commit: CommitId | None
+    path: str
+
+    @property
+    def key(self) -> Key:
+        """What makes a node the same node."""
+        return (self.top, self.commit or "", self.path)
+
+    @property
+    def repo(self) -> str:
+        """The repo that `top` names."""
+        return repo_of(self.top)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A version of a file, shared by all commits that have it."""
+
+    entry: Entry
+
+    @property
+    def key(self) -> Key:
+        """What makes a node the same node: the row alone may be used again after its version was overwritten."""
+        return (self.entry.row, self.entry.modified_ns)
+
+
+Node = Root | Directory | File
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A node as it is now. `name_lasts`: nobody will ever find another node by this name, or the kernel is told.
+
+    `attributes_last`: they never change.
+    """
+
+    node: Node
+    modified_ns: int
+    name_lasts: bool = True
+    attributes_last: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A name in a directory. A listing goes on behind `mark`."""
+
+    name: str
+    mark: str
+    found: Found
+
+
+def describe(db: Db, node: Node) -> Found:
+    """Return a node as it is now. Raises NotFound if its commit is gone."""
+    if isinstance(node, Root):
+        return Found(node, node.modified_ns)
+    if isinstance(node, File):
+        return Found(node, node.entry.modified_ns)
+    return _describe_directory(db, node, _open(db, node))
+
+
+def find_child(db: Db, parent: Root | Directory, name: bytes) -> Found | None:
+    """Return what has a name in a directory, None for nothing and for what can be no name.
+
+    Raises Conflict for a commit of a pipeline that is still at work, NotFound if the parent's commit is gone.
+    """
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        return None
+    return _find_top(db, text) if isinstance(parent, Root) else _find_below(db, parent, text)
+
+
+def iter_children(db: Db, parent: Root | Directory, after: str) -> Generator[Child, None, None]:
+    """Yield what a directory lists behind the mark `after`, always in the same order. Raises NotFound as `describe`."""
+    return _iter_tops(db, after) if isinstance(parent, Root) else _iter_below(db, parent, after)
+
+
+def repo_of(top: str) -> str:
+    """Return the repo part of a name at the top."""
+    return top.partition("@")[0]
+
+
+def can_move(top: str) -> bool:
+    """Tell whether a name at the top may come to mean another commit: all but those by commit id may."""
+    _, at, revision = top.partition("@")
+    return not (at and is_commit_id(parse_revision(revision).name))
+
+
+def list_attributes(db: Db, node: Node) -> Mapping[bytes, bytes]:
+    """Return the extended attributes of a node. Raises NotFound if its commit is gone.
+
+    A file's commit is the one that made this version of it.
+    """
+    if isinstance(node, File):
+        return _list_file_attributes(db, node.entry)
+    if isinstance(node, Directory) and node.commit is not None:
+        return {b"user.pfs.commit": node.commit.encode()}
+    return {}
+
+
+def _list_file_attributes(db: Db, entry: Entry) -> Mapping[bytes, bytes]:
+    found = {b"user.pfs.commit": files.get_version(db, entry).encode(), b"user.pfs.etag": entry.content.etag.encode()}
+    # A list of extents has a digest too, but it is not that of the bytes.
+    if entry.content.blob_id is not None:
+        found[b"user.pfs.digest"] = blobs.get_digest(db, entry.content).hex().encode()
+    return found
+
+
+def _open(db: Db, directory: Directory) -> Snapshot:
+    if directory.commit is None:
+        return EMPTY
+    commit = get_commit(db, directory.repo, directory.commit)
+    if commit.id != directory.commit:  # a relative in the same commit set
+        raise CommitNotFound(f"commit {directory.repo}@{directory.commit} not found")
+    return files.open_commit(db, commit)
+
+
+def _describe_directory(db: Db, directory: Directory, snapshot: Snapshot) -> Found:
+    commit = snapshot.commit
+    if commit is None:
+        return Found(directory, repos.get_repo(db, directory.repo).created_ns)
+    if commit.finished_ns is None:
+        return Found(directory, commit.started_ns, name_lasts=directory.path == "/", attributes_last=False)
+    return Found(directory, commit.finished_ns)
+
+
+def _describe_file(entry: Entry, snapshot: Snapshot) -> Found:
+    is_open = snapshot.commit is not None and snapshot.commit.is_open
+    return Found(File(entry), entry.modified_ns, name_lasts=not is_open)
+
+
+def _find_top(db: Db, top: str) -> Found | None:
+    try:
+        snapshot = _open_top(db, top)
+    except (NotFound, InvalidName, InvalidRequest):
+        return None
+    return _describe_directory(db, _root_of(top, snapshot), snapshot)
+
+
+def _open_top(db: Db, top: str) -> Snapshot:
+    repo, at, revision = top.partition("@")
+    if at:
+        return files.open_revision(db, repo, revision)
+    get_repo_id(db, repo)
+    try:
+        return files.open_branch(db, repo, DEFAULT_BRANCH)
+    except BranchNotFound:
+        return EMPTY
+
+
+def _root_of(top: str, snapshot: Snapshot) -> Directory:
+    return Directory(top, snapshot.commit.id if snapshot.commit else None, "/")
+
+
+def resolve(db: Db, top: str) -> CommitId | None:
+    """Return the commit that a name at the top means now. Raises ApplianceError kinds if it means none any more."""
+    return _root_of(top, _open_top(db, top)).commit
+
+
+def _find_below(db: Db, parent: Directory, name: str) -> Found | None:
+    snapshot = _open(db, parent)
+    path = _join(parent.path, name)
+    entry = files.find(db, snapshot, path)
+    if entry is not None:
+        return _describe_file(entry, snapshot)
+    if files.is_directory(db, snapshot, path):
+        return _describe_directory(db, Directory(parent.top, parent.commit, path), snapshot)
+    return None
+
+
+def _join(directory: str, name: str) -> str:
+    return f"{directory.rstrip('/')}/{name}"
+
+
+def _iter_tops(db: Db, after: str) -> Generator[Child, None, None]:
+    for name in sorted(repo.name for repo in repos.list_repos(db)):
+        found = _find_top(db, name) if name > after else None
+        if found is not None:
+            yield Child(name, name, found)
+
+
+def _iter_below(db: Db, parent: Directory, after: str) -> Generator[Child, None, None]:
+    snapshot = _open(db, parent)
+    for child in files.iter_children(db, snapshot, parent.path, after=after):
+        if child.entry is not None:
+            yield Child(child.name, child.name, _describe_file(child.entry, snapshot))
+        else:
+            directory = Directory(parent.top, parent.commit, _join(parent.path, child.name))
+            yield Child(child.name, child.name + "/", _describe_directory(db, directory, snapshot))

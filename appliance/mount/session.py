@@ -1,0 +1,191 @@
+"""The mount from beginning to end: one context manager around a thread of its own with a trio loop of its own.
+
+    app's loop ── open_mount ──→ mount thread: pyfuse3.init, trio.run(pyfuse3.main), pyfuse3.close
+    store's writer ── Heads.announce ──→ mount's loop: Heads.take_back ──→ messenger thread ──→ kernel
+
+pyfuse3 keeps its session in globals of its module, so a process has one mount at a time.
+"""
+
+import logging
+import os
+import shutil
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from appliance.mount import mountpoint
+from appliance.mount.guard import find_guard, list_inherited_sockets
+from appliance.mount.heads import Heads, Messenger
+from appliance.mount.mountpoint import MountUnavailable, find_problem
+from appliance.store import Store
+
+if TYPE_CHECKING:
+    from appliance.mount.operations import Operations
+
+__all__ = ["Mount", "MountUnavailable", "find_problem", "open_mount"]
+
+log = logging.getLogger(__name__)
+
+_MESSAGES_S = 0.2
+_STOP_S = 5.0
+
+_only_one = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mount that answers."""
+
+    path: Path
+    _session: "_Session" = field(repr=False)
+
+    async def settle(self) -> None:
+        """Wait until the mount shows every write of the store that was done before."""
+        await trio.to_thread.run_sync(self._session.settle)
+
+
+@asynccontextmanager
+async def open_mount(store: Store, directory: Path) -> AsyncIterator[Mount]:
+    """Show the store at `directory` from the time this is entered until it is left, whoever still uses it then.
+
+    What a dead process left mounted there is removed first. Raises MountUnavailable. Afterwards files that are still open
+    fail with ENOTCONN or ECONNABORTED. After a `kill -9` the mount goes away by itself where fusermount3 is installed;
+    else it stays, answering ENOTCONN, until somebody unmounts it or mounts again.
+    """
+    session = await trio.to_thread.run_sync(_start, store, directory)
+    try:
+        yield Mount(directory, session)
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(session.stop)
+
+
+def _start(store: Store, directory: Path) -> "_Session":
+    mountpoint.remove_stale(directory)
+    if problem := find_problem(directory):
+        raise MountUnavailable(problem)
+    if not _only_one.acquire(blocking=False):
+        raise MountUnavailable("this process has a mount already")
+    session = _Session(store, directory.resolve())
+    try:
+        session.start()
+    except BaseException:
+        _only_one.release()
+        raise
+    return session
+
+
+class _Session:
+    """The mount's thread. The methods without underscore are called from other threads and block."""
+
+    def __init__(self, store: Store, directory: Path) -> None:
+        self._store = store
+        self._directory = directory
+        self._ready: Future[None] = Future()
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._messenger = Messenger(_forget)
+        self._heads = Heads(store, self._wake, self._messenger.send)
+        self._thread = threading.Thread(target=self._run, name="mount", daemon=True)
+
+    def start(self) -> None:
+        """Mount, and return when the kernel has been answered. Raises MountUnavailable."""
+        self._thread.start()
+        self._ready.result()
+        mountpoint.widen_read_ahead(self._directory)
+
+    def settle(self) -> None:
+        """Return when the kernel has heard of every write that was done before."""
+        self._store.write(lambda db: None)  # when this is done, what changed before has been announced
+        with suppress(trio.RunFinishedError):
+            trio.from_thread.run_sync(self._heads.take_back, trio_token=self._token)
+            self._messenger.mark().wait(_STOP_S)
+
+    def stop(self) -> None:
+        """Unmount, whoever still uses it, and wait for the thread."""
+        import pyfuse3
+
+        # First, while there is still somebody to answer the lookups that it may have to wait for.
+        if not self._messenger.close(_MESSAGES_S):
+            mountpoint.detach(self._directory, force=True)
+        if self._token is not None:
+            with suppress(trio.RunFinishedError):  # somebody else has unmounted it
+                self._token.run_sync_soon(pyfuse3.terminate)
+        self._thread.join(_STOP_S)
+        if self._thread.is_alive():
+            log.error("the mount at %s does not end", self._directory)
+        else:
+            _only_one.release()
+
+    def _wake(self) -> None:
+        if self._token is not None:
+            with suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._heads.take_back, idempotent=True)
+
+    def _run(self) -> None:
+        """Everything that the mount's thread does."""
+        try:
+            self._mount_and_serve()
+        except BaseException as error:
+            if self._ready.done():
+                log.exception("the mount at %s has failed", self._directory)
+            else:
+                self._ready.set_exception(error)
+
+    def _mount_and_serve(self) -> None:
+        import pyfuse3
+
+        from appliance.mount.operations import Operations
+
+        operations = Operations(self._store, self._heads, lambda: self._ready.set_result(None))
+        sockets = list_inherited_sockets()
+        _init(operations, self._directory)
+        guard = find_guard(sockets)
+        try:
+            self._messenger.start()
+            self._store.listen(self._heads.announce)
+            trio.run(self._serve)
+        finally:
+            self._heads.close()
+            self._messenger.close(None)  # it must not use a session that is closed
+            pyfuse3.close()
+            operations.close()
+            guard.dismiss()
+
+    async def _serve(self) -> None:
+        import pyfuse3
+
+        self._token = trio.lowlevel.current_trio_token()
+        await pyfuse3.main()
+        if not self._ready.done():
+            raise MountUnavailable(f"the mount at {self._directory} was taken away at once")
+
+
+def _init(operations: "Operations", directory: Path) -> None:
+    import pyfuse3
+
+    try:
+        pyfuse3.init(operations, str(directory), _options())
+    except RuntimeError as error:  # libfuse keeps the reason to itself and standard error
+        raise MountUnavailable(f"mounting at {directory} was refused ({error})") from None
+
+
+def _options() -> set[str]:
+    options = {"fsname=pfs", "subtype=pfs", "default_permissions"}
+    if os.geteuid() == 0:
+        options.add("allow_other")
+    if shutil.which("fusermount3"):
+        options.add("auto_unmount")
+    return options
+
+
+def _forget(top: str) -> None:
+    """Have the kernel forget a name at the top. Waits for lookups there that are under way."""
+    import pyfuse3
+
+    pyfuse3.invalidate_entry(pyfuse3.ROOT_INODE, top.encode())

@@ -1,0 +1,15 @@
+"""Pipelines: what a spec means, and the jobs and processes that carry it out.
+
+    spec         parse and validate a pipeline spec (pure)
+    datums       inputs and globs to datums (pure)
+    scheduler    plan(): what should run now (pure); and the loop around it
+    runner       one job from claim to finished commit
+    worker       one datum: its view, its sidecar, its process, its tries
+    views        a datum's inputs as files and directories to bind
+    outputs      what a datum left in /pfs/out, into the store
+    environment  the variables user code sees
+    process      starting and stopping processes; asks the launcher
+    launcher     the small process that forks user code into a /pfs of its own
+
+The database is the queue: waking twice, or after a crash, gives the same plan. Doors are handed in by `app`.
+"""

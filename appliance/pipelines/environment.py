@@ -1,0 +1,38 @@
+"""The variables user code sees (Pachyderm's `src/server/worker/driver/driver.go`, UserCodeEnv).
+
+A worker inherits its container's environment; here that is the appliance's own, without anything that leads to a real
+cloud: a job must not reach one by accident.
+"""
+
+from collections.abc import Mapping
+
+_REMOVED_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "GCLOUD_", "CLOUDSDK_", "S3_", "APPLIANCE_")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Both keys of the sidecar's pair, as Pachyderm has them while authentication is off.
+_KEY = "default"
+
+
+def base_environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return what user code gets of the appliance's own environment."""
+    kept = {name: value for name, value in inherited.items() if not name.startswith(_REMOVED_PREFIXES)}
+    kept.setdefault("PATH", _PATH)
+    return {
+        **kept,
+        # The files these name by default may hold real credentials.
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def s3_environment(endpoint: str) -> dict[str, str]:
+    """Return what real clients read to find the sidecar: Pachyderm's S3_ENDPOINT, the SDKs' variables, s5cmd's, MLflow's."""
+    names = ("S3_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "S3_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL")
+    return {
+        **dict.fromkeys(names, endpoint),
+        "AWS_ACCESS_KEY_ID": _KEY,
+        "AWS_SECRET_ACCESS_KEY": _KEY,
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }

@@ -1,0 +1,465 @@
+"""The small process that starts user code, each run with a /pfs of its own.
+
+Forking a large process with many threads is slow and unsafe, so the appliance starts this one once and asks it for every
+run. It is started by its path with `python -I -S`: it imports a few standard modules, nothing of this package, and
+nothing slow to import. It has one thread; a forked child may therefore do as it likes until it executes user code.
+
+Messages are a length (four bytes, big endian) and JSON, over the socket that is standard input:
+
+    to the launcher     {"op": "run", "run": 7, "argv", "env", "cwd", "user", "private_pfs", "binds"}
+                        and with its length the descriptors for standard input, output and error
+                        {"op": "signal", "run": 7, "signal": 15}
+    from the launcher   {"run": 7, "started": 4711}                          the process, also its group
+                        {"run": 7, "status": 0, "signal": null}              or status null and a signal
+                        {"run": 7, "failed": "cannot execute x: ..."}        in place of the two
+
+A run has ended when nothing of it lives: its leader, its process group, and whatever left the group but is still in its
+mount namespace. For that the launcher is the one to whom orphans fall. When its socket ends, because the appliance
+stopped or was killed, it kills everything it ever started and exits.
+"""
+
+# pathlib would be a third of what is imported, so paths are strings.
+# ruff: noqa: PTH102, PTH103, PTH106, PTH112, PTH115, PTH116, PTH120, PTH123, PTH208, PTH211
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import warnings  # noqa: F401 - by os.execvpe, when a changed user may be unable to read the library
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, NoReturn
+
+PFS = "/pfs"
+# A directory that every Linux has and in which no input can lie: new mounts are put together there, then moved.
+WORKBENCH = "/proc"
+OLD_ROOT = "/.root-before-pfs"
+
+CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
+MS_BIND, MS_MOVE, MS_REC, MS_SLAVE = 0x1000, 0x2000, 0x4000, 0x80000
+MNT_DETACH = 2
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+_libc.pivot_root.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
+_libc.unshare.argtypes = (ctypes.c_int,)
+_libc.prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
+
+
+class StepFailed(Exception):
+    """A step before user code failed; the message says which and why."""
+
+
+@contextlib.contextmanager
+def _step(words: str) -> Iterator[None]:
+    """Name what is being done, so that a failure reads `cannot <words>: <reason>`."""
+    try:
+        yield
+    except OSError as error:
+        raise StepFailed(f"cannot {words}: {error.strerror}") from error
+    except ValueError as error:  # a zero byte in an argument, an equals sign in a variable's name
+        raise StepFailed(f"cannot {words}: {error}") from error
+
+
+def _checked(result: int) -> None:
+    """Raise OSError for a C call that returned anything but zero."""
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _mount(source: str, target: str, flags: int, kind: str | None = None, data: str | None = None) -> None:
+    encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind, data)]
+    _checked(_libc.mount(encoded[0], encoded[1], encoded[2], flags, encoded[3]))
+
+
+def private_pfs(binds: list[dict[str, Any]]) -> None:
+    """Give this process its own /pfs of exactly these binds, all of it read-only except those marked writable.
+
+    The sources are looked up in the host's tree, so they may lie below the host's own /pfs. Raises StepFailed.
+    """
+    with _step("create a private mount namespace"):
+        own_namespace()
+    umask = os.umask(0o022)
+    if PFS.strip("/") not in os.listdir("/"):  # a stat would ask whatever is mounted there, dead or alive
+        with _step(f"build a root directory with a {PFS} in it"):
+            new_root()
+    build_pfs(binds)
+    os.umask(umask)
+
+
+def own_namespace() -> None:
+    """Leave the host's mount namespace; where that is not allowed, its user namespace too.
+
+    The user keeps its own number there. A number other than 0 loses all capabilities when it executes a program, so
+    user code can undo nothing of what is mounted here. Mounts of the host still arrive, ours do not leave.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    try:
+        _checked(_libc.unshare(CLONE_NEWNS))
+    except PermissionError:
+        _checked(_libc.unshare(CLONE_NEWUSER | CLONE_NEWNS))
+        # The kernel takes a group map from an unprivileged process only after it gave up setgroups.
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+            _write(f"/proc/self/{name}", text)
+    _mount("none", "/", MS_REC | MS_SLAVE)
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def new_root() -> None:
+    """Stand in a copy of the root directory that also has an empty /pfs; the host has none and gets none.
+
+    Every entry of the host's root is bound with all that is mounted below it. The copy itself is read-only: what user
+    code put directly into it would be lost without a word.
+    """
+    _mount("tmpfs", WORKBENCH, MS_NOSUID | MS_NODEV, "tmpfs", "mode=755")
+    os.mkdir(WORKBENCH + OLD_ROOT)
+    _checked(_libc.pivot_root(os.fsencode(WORKBENCH), os.fsencode(WORKBENCH + OLD_ROOT)))
+    os.chdir("/")
+    with os.scandir(OLD_ROOT) as entries:
+        for entry in entries:
+            _mirror(entry)
+    os.mkdir(PFS)
+    _checked(_libc.umount2(os.fsencode(OLD_ROOT), MNT_DETACH))
+    os.rmdir(OLD_ROOT)
+    _make_read_only("/")
+
+
+def _mirror(entry: os.DirEntry[str]) -> None:
+    """Make one entry of the old root appear in the new one, without touching what may be a dead mount."""
+    if entry.is_symlink():
+        os.symlink(os.readlink(entry.path), f"/{entry.name}")
+    else:
+        _make_entry(f"/{entry.name}", directory=entry.is_dir(follow_symlinks=False))
+        # Recursive by need: in a user namespace the mounts below can not be left out.
+        _mount(entry.path, f"/{entry.name}", MS_BIND | MS_REC)
+
+
+def build_pfs(binds: list[dict[str, Any]]) -> None:
+    """Mount a small tmpfs with the binds in it over /pfs.
+
+    It is put together elsewhere and then moved, for a source may lie below the /pfs that it will cover.
+    """
+    with _step(f"mount a tmpfs for {PFS}"):
+        _mount("tmpfs", WORKBENCH, MS_NOSUID | MS_NODEV, "tmpfs", "mode=755")
+    for bind in binds:
+        with _step(f"bind {bind['source']} to {bind['target']}"):
+            _bind(bind["source"], WORKBENCH + bind["target"].removeprefix(PFS), writable=bind["writable"])
+    with _step(f"mount {PFS}"):
+        _make_read_only(WORKBENCH)
+        _mount(WORKBENCH, PFS, MS_MOVE)
+
+
+def _bind(source: str, target: str, *, writable: bool) -> None:
+    """Bind one file or directory; file systems mounted below the source do not come along."""
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    _make_entry(target, directory=os.path.isdir(source))
+    _mount(source, target, MS_BIND)
+    if not writable:
+        _make_read_only(target)
+
+
+def _make_entry(path: str, *, directory: bool) -> None:
+    """Make the empty directory or file that something is bound to; there must be nothing yet."""
+    if directory:
+        os.mkdir(path)
+    else:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+
+
+def _make_read_only(path: str) -> None:
+    flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV
+    try:
+        _mount("none", path, flags)
+    except PermissionError:
+        # In a user namespace a flag of the host's mount must be named again, or this would be taking it away.
+        _mount("none", path, flags | MS_NOEXEC)
+
+
+def run_child(request: dict[str, Any], fds: list[int], report_fd: int, launcher_pid: int) -> NoReturn:
+    """Become user code, or write to `report_fd` why not, after an exclamation mark.
+
+    Before it goes the number of the mount namespace if there is a private one. Executing the program closes it.
+    """
+    try:
+        for number, fd in enumerate(fds):
+            os.dup2(fd, number)
+        os.setsid()
+        if request["private_pfs"]:
+            private_pfs(request["binds"])
+            os.write(report_fd, str(_namespace("self")).encode())
+        _become(request["user"])
+        _die_with(launcher_pid)
+        with _step(f"enter {request['cwd']}"):
+            os.chdir(request["cwd"])
+        with _step(f"execute {request['argv'][0]}"):
+            os.execvpe(request["argv"][0], request["argv"], request["env"])
+    except StepFailed as error:
+        os.write(report_fd, f"!{error}".encode(errors="replace"))
+    except BaseException as error:
+        os.write(report_fd, f"!{error!r}".encode(errors="replace"))
+    finally:  # whatever happens, not back into the launcher's loop
+        os._exit(127)
+
+
+def _become(user: dict[str, Any] | None) -> None:
+    if user is None:
+        return
+    with _step(f"become user {user['name']}"):
+        os.setgroups(user["groups"])
+        os.setgid(user["gid"])
+        os.setuid(user["uid"])
+
+
+def _die_with(launcher_pid: int) -> None:
+    """Be killed when the launcher is. Comes after every change of user or namespace: each of them clears it."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != launcher_pid:
+        os._exit(127)
+
+
+class Run:
+    """One run from its fork until nothing of it is left. `status` and `killed_by` are set when the leader is gone."""
+
+    def __init__(self, number: int, pid: int, report_fd: int) -> None:
+        self.number = number
+        self.pid = pid
+        self.report_fd: int | None = report_fd  # None once it was read to its end
+        self.report = b""
+        self.namespace: int | None = None  # None without one of its own
+        self.failed: str | None = None
+        self.ended = False
+        self.status: int | None = None
+        self.killed_by: int | None = None
+
+    def take_report(self) -> bool:
+        """Read on in what the child writes before it becomes user code; True when there will be no more."""
+        if self.report_fd is None:
+            return False  # ended in this same round of the loop
+        if chunk := os.read(self.report_fd, 4096):
+            self.report += chunk
+            return False
+        namespace, mark, reason = self.report.partition(b"!")
+        self.namespace = int(namespace) if namespace else None
+        self.failed = reason.decode() if mark else None
+        return True
+
+    def owns(self, pid: int) -> bool:
+        """Whether a child of the launcher belongs to this run."""
+        try:
+            return os.getpgid(pid) == self.pid or (self.namespace is not None and _namespace(str(pid)) == self.namespace)
+        except OSError:  # gone meanwhile
+            return False
+
+
+class Launcher:
+    """All runs, and the loop that serves the socket, the reports of children, and their deaths."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self.control = control
+        self.pid = os.getpid()
+        self.runs: dict[int, Run] = {}
+        self.wake_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(control, selectors.EVENT_READ, self.serve_request)
+        self.selector.register(self.wake_fd, selectors.EVENT_READ, self.reap)
+
+    def serve(self) -> None:
+        """Serve until the appliance is gone, then leave nothing behind."""
+        try:
+            with contextlib.suppress(EOFError, ConnectionError):
+                while True:
+                    for key, _ in self.selector.select():
+                        key.data()
+        finally:
+            self.kill_everything()
+
+    def serve_request(self) -> None:
+        """Do one thing the appliance asked for; EOFError when it is gone."""
+        request, fds = receive(self.control)
+        if request["op"] == "run":
+            self.start(request, fds)
+        elif (run := self.runs.get(request["run"])) is not None:
+            self.signal(run, request["signal"])
+
+    def start(self, request: dict[str, Any], fds: list[int]) -> None:
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.close(read_fd)
+            self.send({"run": request["run"], "failed": f"cannot fork: {error.strerror}"})
+        else:
+            if pid == 0:
+                run_child(request, fds, write_fd, self.pid)
+            self.runs[request["run"]] = run = Run(request["run"], pid, read_fd)
+            self.selector.register(read_fd, selectors.EVENT_READ, lambda: self.note_start(run))
+        finally:
+            for fd in (write_fd, *fds):
+                os.close(fd)
+
+    def note_start(self, run: Run) -> None:
+        """Take in a report. At its end the child is user code, or has failed and is about to be reaped."""
+        if run.take_report():
+            assert run.report_fd is not None
+            self.selector.unregister(run.report_fd)
+            os.close(run.report_fd)
+            run.report_fd = None
+            if run.failed is None:
+                self.send({"run": run.number, "started": run.pid})
+
+    def signal(self, run: Run, number: int) -> None:
+        """Signal the group, or kill the child that is not user code yet and would not understand."""
+        if run.ended:
+            return
+        if run.report_fd is not None:
+            kill_all([run.pid])
+        signal_group(run.pid, number)
+
+    def reap(self) -> None:
+        """Bury the dead, kill what they left, and report the runs of which nothing lives any more."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.wake_fd, 4096)
+        with contextlib.suppress(ChildProcessError):
+            while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if (run := self.leaders().get(dead.si_pid)) is not None:
+                    self.end(run, dead)
+                os.waitpid(dead.si_pid, 0)
+        self.settle()
+
+    def leaders(self) -> dict[int, Run]:
+        """The runs whose leader was not reaped, so that its number can not be another's."""
+        return {run.pid: run for run in self.runs.values() if not run.ended}
+
+    def end(self, run: Run, dead: os.waitid_result) -> None:
+        """Note how the leader ended and kill its group, before it is reaped and its number can be another's."""
+        while run.report_fd is not None:
+            self.note_start(run)
+        exited = dead.si_code == os.CLD_EXITED
+        run.status, run.killed_by = (dead.si_status, None) if exited else (None, dead.si_status)
+        run.ended = True
+        signal_group(run.pid, signal.SIGKILL)
+
+    def settle(self) -> None:
+        """Report ended runs once their last process is gone.
+
+        A killed process leaves its children to the launcher before its own death is told, so coming here at each death
+        catches them all, whatever they did to get away.
+        """
+        leaders = self.leaders()
+        for run in [run for run in self.runs.values() if run.ended]:
+            left = [pid for pid in children(self.pid) if pid not in leaders and run.owns(pid)]
+            kill_all(left)
+            if not left:
+                del self.runs[run.number]
+                self.report(run)
+        if not self.runs:
+            kill_all(children(self.pid))
+
+    def report(self, run: Run) -> None:
+        if run.failed is not None:
+            self.send({"run": run.number, "failed": run.failed})
+        else:
+            self.send({"run": run.number, "status": run.status, "signal": run.killed_by})
+
+    def send(self, message: dict[str, Any]) -> None:
+        body = json.dumps(message).encode()
+        self.control.sendall(len(body).to_bytes(4, "big") + body)
+
+    def kill_everything(self) -> None:
+        """Kill every group and every child until there are none. Waits for them."""
+        for pid in self.leaders():
+            signal_group(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                kill_all(children(self.pid))
+                os.waitpid(-1, 0)
+
+
+def receive(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """One message and its descriptors, which close on exec. Raises EOFError at the end."""
+    # Not socket.recv_fds, which drops the flags.
+    head, rights, _, _ = control.recvmsg(4, socket.CMSG_SPACE(3 * 4), socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL)
+    if len(head) < 4:
+        raise EOFError
+    size = int.from_bytes(head, "big")
+    body = bytearray()
+    while len(body) < size:
+        if not (chunk := control.recv(size - len(body))):
+            raise EOFError
+        body += chunk
+    return json.loads(body), [fd for _, _, data in rights for fd in memoryview(data).cast("i")]
+
+
+def children(pid: int) -> list[int]:
+    """The processes whose parent is this one of a single thread, dead ones that were not reaped included."""
+    with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def kill_all(pids: list[int]) -> None:
+    """Kill our children; one that became another user stays."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def signal_group(pid: int, number: int) -> None:
+    """Signal the group of an unreaped leader, which has none yet if it was only just forked."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def _namespace(pid: str) -> int:
+    return os.stat(f"/proc/{pid}/ns/mnt").st_ino
+
+
+def prepare_signals() -> None:
+    """Undo what this process inherited, and outlive what a terminal or a service manager sends to all.
+
+    Handlers, unlike ignoring, end by themselves when a child executes its program.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) is not signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, lambda *_: None)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve the socket on standard input; with `probe`, only try a private /pfs and print why it does not work."""
+    if arguments == ["probe"]:
+        try:
+            private_pfs([])
+        except StepFailed as error:
+            sys.stdout.write(f"{error}\n")
+            return 1
+        return 0
+    os.chdir("/")
+    prepare_signals()
+    _checked(_libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+    Launcher(socket.socket(fileno=0)).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,266 @@
+"""One job, from claim to finished commit.
+
+claim → list datums → run those that are not skipped → egress → the union of all outputs becomes the output commit, in one
+transaction with the job's end. What is done is in the database; a job that a crash interrupted goes on where it stood.
+"""
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator
+from threading import Event
+from typing import Protocol
+
+import trio
+
+from appliance.errors import ApplianceError, JobNotFound
+from appliance.globs import compile_glob
+from appliance.pipelines import worker
+from appliance.pipelines.datums import Datum, Match, iter_datums
+from appliance.pipelines.process import OnLine
+from appliance.pipelines.spec import PfsInput, Spec, from_json, leaves
+from appliance.pipelines.worker import Doors, Work, write
+from appliance.store import Db, Store, blobs, commits, files, jobs, matching, pipelines
+from appliance.store.blobs import Content
+from appliance.store.files import Entry, Kind
+from appliance.store.jobs import Job, NewDatum, StoredDatum
+
+log = logging.getLogger(__name__)
+
+_BATCH = 500
+
+
+class Egress(Protocol):
+    """Copies a job's output to another store; blocks, raises ApplianceError, gives up soon after `stop` says so."""
+
+    def __call__(
+        self, url: str, output: Iterator[Entry], read: Callable[[Content], Iterator[bytes]], stop: Callable[[], bool]
+    ) -> None: ...
+
+
+async def run_job(doors: Doors, egress: Egress, row: int) -> None:
+    """Run a job to its end, whatever that is. Cancelling leaves it to be taken up again."""
+    try:
+        job = await write(doors.store, lambda db: jobs.begin_job(db, row))
+        spec = await trio.to_thread.run_sync(_load_spec, doors.store, job)
+    except JobNotFound:
+        return
+    logs = LogBuffer(doors.store, row)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(logs.run)
+        await _run_to_end(doors, egress, job, spec, logs)
+        await logs.flush()
+        nursery.cancel_scope.cancel()
+
+
+def _load_spec(store: Store, job: Job) -> Spec:
+    with store.snapshot() as db:
+        return from_json(pipelines.get_spec(db, job.pipeline, job.version))
+
+
+async def _run_to_end(doors: Doors, egress: Egress, job: Job, spec: Spec, logs: "LogBuffer") -> None:
+    with trio.move_on_after(_time_left(job, spec)) as limit:
+        try:
+            await _run(doors, egress, job, spec, logs)
+        except JobNotFound:
+            return
+        except ApplianceError as error:
+            await _fail(doors, job, "failure", str(error))
+        except Exception as error:
+            log.exception("job %s@%s", job.pipeline, job.id)
+            await _fail(doors, job, "failure", f"internal error: {error!r}")
+    if limit.cancelled_caught:
+        await _fail(doors, job, "killed", "job timed out")
+
+
+async def _fail(doors: Doors, job: Job, state: str, reason: str) -> None:
+    await write(doors.store, lambda db: jobs.fail_job(db, job.row, state, reason))
+
+
+def _time_left(job: Job, spec: Spec) -> float:
+    if spec.job_timeout_s is None or job.started_ns is None:
+        return float("inf")
+    return max(0.0, spec.job_timeout_s - (time.time_ns() - job.started_ns) / 1e9)
+
+
+async def _run(doors: Doors, egress: Egress, job: Job, spec: Spec, logs: "LogBuffer") -> None:
+    if job.state == "starting":
+        await trio.to_thread.run_sync(_list_datums, doors.store, job, spec)
+        job = await write(doors.store, lambda db: jobs.run_job(db, job.row))
+    await _run_datums(doors, job, spec, logs)
+    if failed := await trio.to_thread.run_sync(_find_failed, doors.store, job):
+        raise ApplianceError(f"datum {failed.id} failed: {failed.reason}")
+    await trio.to_thread.run_sync(_check_output, doors.store, job)
+    if spec.egress_url:
+        await _copy_out(doors, egress, job, spec)
+    await write(doors.store, lambda db: jobs.complete_job(db, job.row))
+
+
+def _find_failed(store: Store, job: Job) -> StoredDatum | None:
+    with store.snapshot() as db:
+        return next(jobs.iter_datums(db, job.row, state="failed"), None)
+
+
+def _check_output(store: Store, job: Job) -> None:
+    with store.snapshot() as db:
+        jobs.check_output(db, job.row)
+
+
+# -- datums
+
+
+def _list_datums(store: Store, job: Job, spec: Spec) -> None:
+    """Record the datums of a job, those that need not run as skipped. Blocks."""
+    skip = not spec.s3_out and spec.reprocess_spec != "every_job"
+    numbered = enumerate(_iter_datums(store, job, spec))
+    while batch := list(itertools.islice(numbered, _BATCH)):
+        first = batch[0][0]
+        new = [_new_datum(datum) for _, datum in batch]
+        store.write(lambda db, first=first, new=new: jobs.add_datums(db, job, first, new, skip=skip))  # type: ignore[misc]
+
+
+def _new_datum(datum: Datum) -> NewDatum:
+    return NewDatum(bytes.fromhex(datum.id), bytes.fromhex(datum.hash), worker.encode_inputs(datum.inputs))
+
+
+def _iter_datums(store: Store, job: Job, spec: Spec) -> Iterator[Datum]:
+    assert spec.input is not None
+    with store.snapshot() as db:
+        pinned = _pin_inputs(db, job, spec)
+        salt = pipelines.get_pipeline(db, job.pipeline).salt
+
+    def matches(leaf: PfsInput) -> Iterator[Match]:
+        with store.snapshot() as db:
+            snapshot = files.open_commit(db, pinned[leaf.name])
+            for found in matching.iter_matches(db, snapshot, compile_glob(leaf.glob)):
+                yield Match(found.path, found.digest, found.size_bytes, found.is_dir, found.captures)
+
+    yield from iter_datums(spec.input, matches, {name: commit.id for name, commit in pinned.items()}, salt=salt)
+
+
+def _pin_inputs(db: Db, job: Job, spec: Spec) -> dict[str, commits.Commit]:
+    """Return the commit of each input, by its name: what the output commit was made from."""
+    made_from = commits.list_direct_provenance(db, job.commit_row)
+    pinned = {}
+    for leaf in leaves(spec.input):
+        of_repo = [commit for commit in made_from if commit.repo == leaf.repo]
+        of_branch = [commit for commit in of_repo if commit.branch == leaf.branch]
+        pinned[leaf.name] = (of_branch or of_repo)[0]
+    return pinned
+
+
+async def _run_datums(doors: Doors, job: Job, spec: Spec, logs: "LogBuffer") -> None:
+    """Run the waiting datums, as many at a time as the pipeline asks for."""
+    send, receive = trio.open_memory_channel[StoredDatum](0)
+    async with trio.open_nursery() as nursery:
+        for _ in range(max(1, spec.parallelism_spec.constant)):
+            nursery.start_soon(_work, doors, job, spec, logs, receive.clone())
+        receive.close()
+        async with send:
+            after = -1
+            while batch := await trio.to_thread.run_sync(_list_waiting, doors.store, job, after):
+                for datum in batch:
+                    await send.send(datum)
+                after = batch[-1].position
+
+
+def _list_waiting(store: Store, job: Job, after: int) -> list[StoredDatum]:
+    with store.snapshot() as db:
+        return list(itertools.islice(jobs.iter_datums(db, job.row, state="waiting", after=after), _BATCH))
+
+
+async def _work(doors: Doors, job: Job, spec: Spec, logs: "LogBuffer", queue: trio.MemoryReceiveChannel[StoredDatum]) -> None:
+    async with queue:
+        async for datum in queue:
+            line = logs.for_datum(datum.row)
+            await worker.run_datum(doors, Work(job, spec, datum), line, lambda text: logs.add(None, "job", text))
+
+
+# -- egress
+
+
+async def _copy_out(doors: Doors, egress: Egress, job: Job, spec: Spec) -> None:
+    await write(doors.store, lambda db: jobs.set_egressing(db, job.row))
+    stopped = Event()
+    output = _iter_output(doors.store, job)
+    read = _reader(doors.store)
+
+    def run() -> None:
+        try:
+            egress(spec.egress_url, output, read, stopped.is_set)
+        except ApplianceError as error:
+            raise ApplianceError(f"egress error: {error}") from error
+
+    try:
+        # Abandoned when cancelled: the transfer notices `stopped` between two pieces.
+        await trio.to_thread.run_sync(run, abandon_on_cancel=True)
+    finally:
+        stopped.set()
+
+
+def _iter_output(store: Store, job: Job) -> Iterator[Entry]:
+    """Yield a job's output in path order, asking the store for a page at a time."""
+    after = ""
+    while True:
+        with store.snapshot() as db:
+            page = list(itertools.islice(jobs.iter_output(db, job.row, after=after), _BATCH))
+        if not page:
+            return
+        yield from (entry for entry in page if entry.kind == Kind.FILE)
+        after = page[-1].path
+
+
+def _reader(store: Store) -> Callable[[Content], Iterator[bytes]]:
+    def read(content: Content) -> Iterator[bytes]:
+        with store.snapshot() as db:
+            extents = blobs.list_extents(db, store.blobs, content)
+        return blobs.read_extents(extents)
+
+    return read
+
+
+# -- logs
+
+
+class LogBuffer:
+    """Collects a job's log lines and writes them a few times a second, so that a chatty process costs few commits."""
+
+    _EVERY_S = 0.2
+    _MOST = 2000
+
+    def __init__(self, store: Store, job_row: int) -> None:
+        self._store, self._job = store, job_row
+        self._lines: list[tuple[int | None, int, str, str]] = []
+        self._flushing = trio.Lock()
+
+    def for_datum(self, datum_row: int) -> OnLine:
+        """Return what takes the lines of a datum's process."""
+
+        def on_line(stream: str, line: bytes, time_ns: int) -> None:
+            self._lines.append((datum_row, time_ns, stream, line.decode(errors="replace")))
+
+        return on_line
+
+    def add(self, datum_row: int | None, stream: str, text: str) -> None:
+        """Add a line of our own."""
+        self._lines.append((datum_row, time.time_ns(), stream, text))
+
+    async def run(self) -> None:
+        """Write what has come, until cancelled."""
+        while True:
+            await trio.sleep(self._EVERY_S)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what has come now."""
+        async with self._flushing:
+            while self._lines:
+                lines, self._lines = self._lines[: self._MOST], self._lines[self._MOST :]
+                await write(self._store, lambda db, lines=lines: self._keep(db, lines))  # type: ignore[misc]
+
+    def _keep(self, db: Db, lines: list[tuple[int | None, int, str, str]]) -> None:
+        try:
+            jobs.get_by_row(db, self._job)
+        except JobNotFound:
+            return
+        jobs.add_log_lines(db, self._job, lines)

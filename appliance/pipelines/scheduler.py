@@ -1,0 +1,100 @@
+"""What should run now, and the loop that sees to it.
+
+`plan` is a pure function of committed rows. The loop asks it after every commit that touched a job; asking too often is
+harmless. Jobs of one pipeline run in order, those of different pipelines side by side.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+import trio
+
+from appliance.pipelines.runner import Egress, run_job
+from appliance.pipelines.worker import Doors, write
+from appliance.store import Changes, Store, jobs
+from appliance.store.jobs import Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Jobs (row numbers) to start, to give up with their reason, and to stop because they have ended meanwhile."""
+
+    start: tuple[int, ...]
+    give_up: tuple[tuple[int, str], ...]
+    stop: tuple[int, ...]
+
+
+def plan(waiting: Iterable[Waiting], running: Collection[int]) -> Plan:
+    """Decide about the oldest unfinished job of each pipeline, given which jobs are running here."""
+    start: list[int] = []
+    give_up: list[tuple[int, str]] = []
+    unfinished = set()
+    for job in waiting:
+        unfinished.add(job.row)
+        if job.row in running or job.open_inputs:
+            continue
+        if job.failed_inputs:
+            failed = ", ".join(job.failed_inputs)
+            give_up.append((job.row, f"unrunnable because the following upstream pipelines failed: {failed}"))
+        else:
+            start.append(job.row)
+    return Plan(tuple(start), tuple(give_up), tuple(row for row in running if row not in unfinished))
+
+
+class Scheduler:
+    """Runs the jobs of a store until cancelled."""
+
+    def __init__(self, doors: Doors, egress: Egress) -> None:
+        self._doors, self._egress = doors, egress
+        self._running: dict[int, trio.CancelScope] = {}
+        self._wake = trio.Event()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Plan and run; on cancellation jobs are stopped where they are, to be taken up by the next start."""
+        self._doors.store.listen(self._make_listener(trio.lowlevel.current_trio_token()))
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            while True:
+                self._wake = trio.Event()
+                await self._step(nursery)
+                await self._wake.wait()
+
+    def _make_listener(self, token: trio.lowlevel.TrioToken) -> Callable[[Changes], None]:
+        def on_changes(changes: Changes) -> None:
+            if changes.jobs:
+                try:
+                    token.run_sync_soon(self._set_wake, idempotent=True)
+                except trio.RunFinishedError:
+                    return  # the loop has ended; the next start plans anew
+
+        return on_changes
+
+    def _set_wake(self) -> None:
+        self._wake.set()
+
+    async def _step(self, nursery: trio.Nursery) -> None:
+        waiting = await trio.to_thread.run_sync(_list_waiting, self._doors.store)
+        todo = plan(waiting, self._running.keys())
+        for row, reason in todo.give_up:
+            await write(
+                self._doors.store,
+                lambda db, row=row, reason=reason: jobs.fail_job(db, row, "unrunnable", reason),  # type: ignore[misc]
+            )
+        for row in todo.stop:
+            self._running[row].cancel()
+        for row in todo.start:
+            self._running[row] = trio.CancelScope()
+            nursery.start_soon(self._run_one, row)
+
+    async def _run_one(self, row: int) -> None:
+        try:
+            with self._running[row]:
+                await run_job(self._doors, self._egress, row)
+        finally:
+            del self._running[row]
+            self._wake.set()
+
+
+def _list_waiting(store: Store) -> list[Waiting]:
+    with store.snapshot() as db:
+        return jobs.list_waiting(db)

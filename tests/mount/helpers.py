@@ -1,0 +1,67 @@
+"""What tests of the mount do from outside."""
+
+import hashlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from appliance.mount import mountpoint
+from appliance.store import Store, blobs, commits, files
+from appliance.store.blobs import Content
+
+SERVE = Path(__file__).with_name("serve.py")
+TIMEOUT_S = 20
+
+
+def run(program: str, *arguments: object) -> str:
+    """Run a Python program in a process of its own and return what it prints; raises if it fails."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, timeout=TIMEOUT_S).stdout.strip()
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(os.listdir(directory))
+
+
+def is_mounted(directory: Path) -> bool:
+    return mountpoint.find_mount(directory) is not None
+
+
+def wait_unmounted(directory: Path) -> None:
+    """Wait until nothing is mounted there; the kernel says when its list of mounts changes."""
+    deadline = time.monotonic() + TIMEOUT_S
+    with open("/proc/self/mounts") as mounts:
+        poll = select.poll()
+        poll.register(mounts, select.POLLPRI)
+        while is_mounted(directory):
+            assert time.monotonic() < deadline, "the mount is still there"
+            poll.poll(1000)
+
+
+def serve_and_die(data: Path, directory: Path, environment: dict[str, str]) -> None:
+    """Mount a store in a process of its own and kill that."""
+    command = [sys.executable, str(SERVE), str(data), str(directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"mounted\n"
+        assert names(directory) == []
+        process.send_signal(signal.SIGKILL)
+
+
+def put_joined(store: Store, repo: str, path: str, ranges: list[tuple[Content, int, int]]) -> None:
+    """Put a file made of ranges of other contents."""
+
+    def write(db):  # type: ignore[no-untyped-def]
+        writing = commits.begin_write(db, repo, "master")
+        files.put_file(db, writing.commit, path, blobs.join(db, ranges, "0" * 32 + "-2"))
+        commits.end_write(db, writing)
+
+    store.write(write)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
