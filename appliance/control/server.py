@@ -4,6 +4,7 @@ import inspect
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -175,11 +176,18 @@ def _log_line(job: Job, line: LogLine) -> bytes:
 
 async def serve(config: Config, announce: Callable[[App], None]) -> None:
     """Run an appliance until SIGINT or SIGTERM; `announce` is called once every door is open."""
+    _raise_file_limit()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_at_signal, signals, nursery.cancel_scope)
             await _run(config, announce)
             nursery.cancel_scope.cancel()
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files as this user may have: every client, every open file of the mount is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _stop_at_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:

@@ -38,6 +38,7 @@ class Inodes:
     def __init__(self, root: Root, hash_key: Callable[[Key], int] = hash_key) -> None:
         self._hash_key = hash_key
         self._held = {ROOT: _Held(root)}
+        self._displaced: dict[Key, Inode] = {}
 
     def __len__(self) -> int:
         """How many nodes the kernel holds, with the root."""
@@ -48,6 +49,8 @@ class Inodes:
         if isinstance(node, Root):
             return ROOT
         key = node.key
+        if key in self._displaced:
+            return self._displaced[key]
         wanted = Inode(self._hash_key(key) + _FIRST)
         while (held := self._held.get(wanted)) is not None and held.node.key != key:
             wanted = Inode(wanted + 1)
@@ -58,6 +61,8 @@ class Inodes:
         held = self._held.get(number)
         if held is None:
             held = self._held[number] = _Held(node)
+            if number != self._hash_key(node.key) + _FIRST:
+                self._displaced[node.key] = number
         held.lookups += 1
 
     def forget(self, number: Inode, lookups: int) -> None:
@@ -66,6 +71,7 @@ class Inodes:
         held.lookups -= lookups
         if held.lookups <= 0 and number != ROOT:
             del self._held[number]
+            self._displaced.pop(held.node.key, None)
 
     def get(self, number: Inode) -> Node:
         """Return the node of a number that the kernel holds."""

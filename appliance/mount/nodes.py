@@ -132,6 +132,11 @@ def can_move(top: str) -> bool:
     return not (at and is_commit_id(parse_revision(revision).name))
 
 
+def resolve(db: Db, top: str) -> CommitId | None:
+    """Return the commit that a name at the top means now. Raises ApplianceError kinds if it means none any more."""
+    return _root_of(top, _open_top(db, top)).commit
+
+
 def list_attributes(db: Db, node: Node) -> Mapping[bytes, bytes]:
     """Return the extended attributes of a node. Raises NotFound if its commit is gone.
 
@@ -196,11 +201,6 @@ def _open_top(db: Db, top: str) -> Snapshot:
 
 def _root_of(top: str, snapshot: Snapshot) -> Directory:
     return Directory(top, snapshot.commit.id if snapshot.commit else None, "/")
-
-
-def resolve(db: Db, top: str) -> CommitId | None:
-    """Return the commit that a name at the top means now. Raises ApplianceError kinds if it means none any more."""
-    return _root_of(top, _open_top(db, top)).commit
 
 
 def _find_below(db: Db, parent: Directory, name: str) -> Found | None:

@@ -138,10 +138,12 @@ class _Session:
                 self._ready.set_exception(error)
 
     def _mount_and_serve(self) -> None:
-        import pyfuse3
+        try:
+            import pyfuse3
 
-        from appliance.mount.operations import Operations
-
+            from appliance.mount.operations import Operations
+        except ImportError as error:  # found, but its library is not
+            raise MountUnavailable(f"pyfuse3 can not be loaded: {error}") from None
         operations = Operations(self._store, self._heads, lambda: self._ready.set_result(None))
         sockets = list_inherited_sockets()
         _init(operations, self._directory)

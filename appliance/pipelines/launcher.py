@@ -9,9 +9,9 @@ Messages are a length (four bytes, big endian) and JSON, over the socket that is
     to the launcher     {"op": "run", "run": 7, "argv", "env", "cwd", "user", "private_pfs", "binds"}
                         and with its length the descriptors for standard input, output and error
                         {"op": "signal", "run": 7, "signal": 15}
-    from the launcher   {"run": 7, "started": 4711}                          the process, also its group
-                        {"run": 7, "status": 0, "signal": null}              or status null and a signal
-                        {"run": 7, "failed": "cannot execute x: ..."}        in place of the two
+    from the launcher   {"run": 7, "pid": 4711}                         the process, also its group; before user code
+                        {"run": 7, "status": 0, "signal": null}         the end; or status null and a signal
+                        {"run": 7, "failed": "cannot execute x: ..."}   the end, instead
 
 A run has ended when nothing of it lives: its leader, its process group, and whatever left the group but is still in its
 mount namespace. For that the launcher is the one to whom orphans fall. When its socket ends, because the appliance
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import selectors
@@ -193,10 +194,11 @@ def _make_read_only(path: str) -> None:
         _mount("none", path, flags | MS_NOEXEC)
 
 
-def run_child(request: dict[str, Any], fds: list[int], report_fd: int, launcher_pid: int) -> NoReturn:
-    """Become user code, or write to `report_fd` why not, after an exclamation mark.
+def run_child(request: dict[str, Any], fds: list[int], channel: socket.socket, launcher_pid: int) -> NoReturn:
+    """Become user code, or say into the channel why not, after an exclamation mark.
 
-    Before it goes the number of the mount namespace if there is a private one. Executing the program closes it.
+    Before it goes the number of the mount namespace if there is a private one. Executing the program closes the
+    channel. That waits for the launcher to close its side, by when the appliance knows whom to kill if we lose it.
     """
     try:
         for number, fd in enumerate(fds):
@@ -204,17 +206,18 @@ def run_child(request: dict[str, Any], fds: list[int], report_fd: int, launcher_
         os.setsid()
         if request["private_pfs"]:
             private_pfs(request["binds"])
-            os.write(report_fd, str(_namespace("self")).encode())
+            channel.sendall(str(_namespace("self")).encode())
         _become(request["user"])
+        channel.recv(1)
         _die_with(launcher_pid)
         with _step(f"enter {request['cwd']}"):
             os.chdir(request["cwd"])
         with _step(f"execute {request['argv'][0]}"):
             os.execvpe(request["argv"][0], request["argv"], request["env"])
     except StepFailed as error:
-        os.write(report_fd, f"!{error}".encode(errors="replace"))
+        channel.sendall(f"!{error}".encode(errors="replace"))
     except BaseException as error:
-        os.write(report_fd, f"!{error!r}".encode(errors="replace"))
+        channel.sendall(f"!{error!r}".encode(errors="replace"))
     finally:  # whatever happens, not back into the launcher's loop
         os._exit(127)
 
@@ -238,10 +241,10 @@ def _die_with(launcher_pid: int) -> None:
 class Run:
     """One run from its fork until nothing of it is left. `status` and `killed_by` are set when the leader is gone."""
 
-    def __init__(self, number: int, pid: int, report_fd: int) -> None:
+    def __init__(self, number: int, pid: int, channel: socket.socket) -> None:
         self.number = number
         self.pid = pid
-        self.report_fd: int | None = report_fd  # None once it was read to its end
+        self.channel: socket.socket | None = channel  # None once it was read to its end
         self.report = b""
         self.namespace: int | None = None  # None without one of its own
         self.failed: str | None = None
@@ -251,9 +254,9 @@ class Run:
 
     def take_report(self) -> bool:
         """Read on in what the child writes before it becomes user code; True when there will be no more."""
-        if self.report_fd is None:
+        if self.channel is None:
             return False  # ended in this same round of the loop
-        if chunk := os.read(self.report_fd, 4096):
+        if chunk := self.channel.recv(4096):
             self.report += chunk
             return False
         namespace, mark, reason = self.report.partition(b"!")
@@ -301,36 +304,46 @@ class Launcher:
             self.signal(run, request["signal"])
 
     def start(self, request: dict[str, Any], fds: list[int]) -> None:
-        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        """Fork a run; one that can not be forked fails, and nothing else."""
         try:
-            pid = os.fork()
+            pid, channel = self.fork(request, fds)
         except OSError as error:
-            os.close(read_fd)
             self.send({"run": request["run"], "failed": f"cannot fork: {error.strerror}"})
         else:
-            if pid == 0:
-                run_child(request, fds, write_fd, self.pid)
-            self.runs[request["run"]] = run = Run(request["run"], pid, read_fd)
-            self.selector.register(read_fd, selectors.EVENT_READ, lambda: self.note_start(run))
+            self.runs[request["run"]] = run = Run(request["run"], pid, channel)
+            self.selector.register(channel, selectors.EVENT_READ, lambda: self.note_start(run))
+            self.send({"run": run.number, "pid": pid})
+            channel.shutdown(socket.SHUT_WR)
         finally:
-            for fd in (write_fd, *fds):
+            for fd in fds:
                 os.close(fd)
+
+    def fork(self, request: dict[str, Any], fds: list[int]) -> tuple[int, socket.socket]:
+        """The child's number and our end of its channel. The child does not return."""
+        if len(fds) < 3:  # the kernel drops those for which there is no room
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        ours, theirs = socket.socketpair()
+        with theirs, contextlib.ExitStack() as stack:
+            stack.enter_context(ours)
+            pid = os.fork()
+            if pid == 0:
+                run_child(request, fds, theirs, self.pid)
+            stack.pop_all()
+            return pid, ours
 
     def note_start(self, run: Run) -> None:
         """Take in a report. At its end the child is user code, or has failed and is about to be reaped."""
         if run.take_report():
-            assert run.report_fd is not None
-            self.selector.unregister(run.report_fd)
-            os.close(run.report_fd)
-            run.report_fd = None
-            if run.failed is None:
-                self.send({"run": run.number, "started": run.pid})
+            assert run.channel is not None
+            self.selector.unregister(run.channel)
+            run.channel.close()
+            run.channel = None
 
     def signal(self, run: Run, number: int) -> None:
         """Signal the group, or kill the child that is not user code yet and would not understand."""
         if run.ended:
             return
-        if run.report_fd is not None:
+        if run.channel is not None:
             kill_all([run.pid])
         signal_group(run.pid, number)
 
@@ -351,7 +364,7 @@ class Launcher:
 
     def end(self, run: Run, dead: os.waitid_result) -> None:
         """Note how the leader ended and kill its group, before it is reaped and its number can be another's."""
-        while run.report_fd is not None:
+        while run.channel is not None:
             self.note_start(run)
         exited = dead.si_code == os.CLD_EXITED
         run.status, run.killed_by = (dead.si_status, None) if exited else (None, dead.si_status)

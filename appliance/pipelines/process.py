@@ -271,8 +271,8 @@ class _Link:
 
     def _note(self, message: dict[str, Any]) -> None:
         run = self._runs[message["run"]]
-        if "started" in message:
-            run.pid = message["started"]
+        if "pid" in message:
+            run.pid = message["pid"]
             return
         del self._runs[run.number]
         if "failed" in message:

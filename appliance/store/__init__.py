@@ -41,7 +41,7 @@ class Store:
         self.directory = directory
         self.durability = durability
         self._listeners: list[Callable[[Changes], None]] = []
-        self._lock = _lock(directory)
+        self._lock: int | None = _lock(directory)
         with ExitStack() as undo:
             undo.callback(os.close, self._lock)
             db = connect(directory / "appliance.db", durability)
@@ -64,18 +64,24 @@ class Store:
         """Run a write and wait until it is durable. Blocks: not from an event loop."""
         return self._writer.submit(write).result()
 
-    def listen(self, listener: Callable[[Changes], None]) -> None:
-        """Call `listener` after each commit that changed something; on the writer's thread, so it must be quick."""
+    def listen(self, listener: Callable[[Changes], None]) -> Callable[[], None]:
+        """Call `listener` after each commit that changed something; on the writer's thread, so it must be quick.
+
+        Returns what ends it.
+        """
         self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     def close(self) -> None:
         """Finish queued writes and let go of the directory."""
         self._writer.close()
         self._readers.close()
-        os.close(self._lock)
+        lock, self._lock = self._lock, None
+        if lock is not None:  # closing a number twice would close whoever got it meanwhile
+            os.close(lock)
 
     def _announce(self, changes: Changes) -> None:
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             listener(changes)
 
 

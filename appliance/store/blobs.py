@@ -312,6 +312,8 @@ def list_extents(db: Db, blobs: Blobs, content: Content) -> list[Extent]:
             raise StoreDamaged(f"blob {blob_id} is referred to and has no row")
         digest, data = row
         extents.append(Extent(offset, size_bytes, data, None if data is not None else blobs.path(digest)))
+    if sum(extent.size_bytes for extent in extents) != content.size_bytes:
+        raise StoreDamaged(f"content of {content.size_bytes} bytes has other extents than recorded")
     return extents
 
 

@@ -68,9 +68,18 @@ class Db(sqlite3.Connection):
 
 
 def connect(path: Path, durability: Durability) -> Db:
-    """Open the database; every statement is its own transaction until one is begun."""
+    """Open the database; every statement is its own transaction until one is begun. Raises StoreDamaged if it is none."""
     db = sqlite3.connect(path, factory=Db, isolation_level=None, check_same_thread=False, cached_statements=512)
     db.changes = Changes()
+    try:
+        _configure(db, durability)
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise _explain(error) from error
+    return db
+
+
+def _configure(db: Db, durability: Durability) -> None:
     db.execute("PRAGMA busy_timeout = 10000")
     db.execute("PRAGMA journal_mode = WAL")
     # In WAL mode FULL syncs the log at each commit; NORMAL leaves that to the checkpoint, which survives a killed
@@ -78,7 +87,6 @@ def connect(path: Path, durability: Durability) -> Db:
     db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'durable' else 'NORMAL'}")
     db.execute("PRAGMA foreign_keys = ON")
     db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    return db
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from appliance.errors import DatumNotFound, InvalidRequest, JobNotFound, NotWritable, PathConflict
 from appliance.names import CommitId, is_commit_id
 from appliance.store import commits, files
-from appliance.store.blobs import Content
+from appliance.store.blobs import Content, get_digest
 from appliance.store.database import Db
 
 
@@ -104,15 +104,16 @@ def _waiting(db: Db, row: int, pipeline: str, commit_row: int) -> Waiting:
 
 
 def begin_job(db: Db, row: int) -> Job:
-    """Claim a job for running. What an earlier run of it finished stays; what it left half done is dropped."""
+    """Claim a job for running. What an earlier run of it finished stays; what it left half done is dropped.
+
+    Harmless if it has ended: the job returned says so.
+    """
     job = get_by_row(db, row)
+    if job.finished_ns is not None:
+        return job
     if job.state == "starting":  # killed while listing its datums
         db.execute("DELETE FROM datums WHERE job_id = ?", (row,))
-    db.execute(
-        "DELETE FROM datum_files WHERE datum_id IN (SELECT id FROM datums WHERE job_id = ? AND state = 'running')",
-        (row,),
-    )
-    db.execute("UPDATE datums SET state = 'waiting' WHERE job_id = ? AND state = 'running'", (row,))
+    _drop_half_done(db, row)
     sql = """
         UPDATE jobs SET state = CASE state WHEN 'created' THEN 'starting' ELSE state END,
             restarts = restarts + (state <> 'created'), started_ns = coalesce(started_ns, ?)
@@ -121,6 +122,14 @@ def begin_job(db: Db, row: int) -> Job:
     db.execute(sql, (time.time_ns(), row))
     db.changes.jobs = True
     return get_by_row(db, row)
+
+
+def _drop_half_done(db: Db, row: int) -> None:
+    """Put datums that were running back to waiting, with nothing staged; what still arrives for them is refused."""
+    running = "SELECT id FROM datums WHERE job_id = ? AND state = 'running'"
+    db.execute(f"DELETE FROM datum_files WHERE datum_id IN ({running})", (row,))
+    db.execute(f"DELETE FROM uploads WHERE target IN (SELECT 'datum/' || id FROM ({running}))", (row,))
+    db.execute("UPDATE datums SET state = 'waiting' WHERE job_id = ? AND state = 'running'", (row,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +285,7 @@ def fail_job(db: Db, row: int, state: str, reason: str) -> None:
     """End a job without output: its commit is finished with an error and shows nothing. Harmless if it has ended."""
     job = get_by_row(db, row)
     if job.finished_ns is None:
+        _drop_half_done(db, row)
         commits.finish_commit(db, commits.get_by_row(db, job.commit_row), error=reason)
         _end(db, row, state, reason)
 
@@ -333,8 +343,8 @@ def iter_output(db: Db, row: int, *, after: str = "") -> Iterator[files.Entry]:
     """Yield the output of a job behind a path, as far as its datums have ended well, in path order."""
     sql = f"""
         SELECT f.path, f.kind, f.size_bytes, f.modified_ns, f.etag, f.blob_id, f.list_id, f.metadata, 0, 0, 0
-        FROM {_OUTPUT} AND f.path > ? ORDER BY f.path
-    """
+        FROM {_OUTPUT} AND f.path > ? GROUP BY f.path ORDER BY f.path
+    """  # grouped, because several datums may make one directory
     return (files.entry_of(row) for row in db.execute(sql, (row, after)))
 
 
@@ -349,7 +359,7 @@ def _apply_output(db: Db, commit: commits.Commit, row: int) -> None:
             files.delete_path(db, commit, before.path)
             before = next(old, None)
         same = before if before is not None and before.path == entry.path else None
-        if same is None or (same.kind, same.content, same.metadata) != (entry.kind, entry.content, entry.metadata):
+        if same is None or not _is_same(db, same, entry):
             files.replace(db, commit, entry)
         if same is not None:
             before = next(old, None)
@@ -359,6 +369,16 @@ def _apply_output(db: Db, commit: commits.Commit, row: int) -> None:
         files.delete_path(db, commit, before.path)
         before = next(old, None)
     db.execute("UPDATE commits SET size_bytes = ?, file_count = ? WHERE id = ?", (size_bytes, count, commit.row))
+
+
+def _is_same(db: Db, one: files.Entry, other: files.Entry) -> bool:
+    if (one.kind, one.metadata) != (other.kind, other.metadata):
+        return False
+    if one.content.list_id is None or other.content.list_id is None:
+        return one.content == other.content
+    if (one.content.size_bytes, one.content.etag) != (other.content.size_bytes, other.content.etag):
+        return False
+    return get_digest(db, one.content) == get_digest(db, other.content)
 
 
 @dataclass(frozen=True, slots=True)

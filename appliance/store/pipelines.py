@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from appliance.errors import AlreadyExists, Conflict, PipelineNotFound
 from appliance.names import new_commit_id
-from appliance.store import commits, repos
+from appliance.store import commits, jobs, repos
 from appliance.store.database import Db
 
 
@@ -138,12 +138,9 @@ def _start_set(db: Db, branch_id: int) -> None:
 
 def kill_jobs(db: Db, pipeline_row: int, reason: str) -> None:
     """End all unfinished jobs of a pipeline; whoever runs one finds out and stops."""
-    sql = "SELECT commit_id FROM jobs WHERE pipeline_id = ? AND finished_ns IS NULL"
-    for (commit_row,) in db.execute(sql, (pipeline_row,)).fetchall():
-        commits.finish_commit(db, commits.get_by_row(db, commit_row), error=reason)
-    sql = "UPDATE jobs SET state = 'killed', reason = ?, finished_ns = ? WHERE pipeline_id = ? AND finished_ns IS NULL"
-    db.execute(sql, (reason, time.time_ns(), pipeline_row))
-    db.changes.jobs = True
+    sql = "SELECT id FROM jobs WHERE pipeline_id = ? AND finished_ns IS NULL ORDER BY id"
+    for (row,) in db.execute(sql, (pipeline_row,)).fetchall():
+        jobs.fail_job(db, row, "killed", reason)
 
 
 def set_stopped(db: Db, name: str, stopped: bool) -> None:
@@ -170,6 +167,8 @@ def delete_pipeline(db: Db, name: str, *, keep_repo: bool = False) -> None:
         "UPDATE datums SET output_of = NULL WHERE job_id IN (SELECT id FROM jobs WHERE pipeline_id = ?)",
         (pipeline.row,),
     )
+    sql = "SELECT 'datum/' || d.id FROM datums d JOIN jobs j ON j.id = d.job_id WHERE j.pipeline_id = ?"
+    db.execute(f"DELETE FROM uploads WHERE target IN ({sql})", (pipeline.row,))
     db.execute("DELETE FROM pipelines WHERE id = ?", (pipeline.row,))
     db.execute("DELETE FROM branch_provenance WHERE branch_id = ?", (branch_id,))
     if not keep_repo:

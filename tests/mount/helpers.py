@@ -1,7 +1,6 @@
 """What tests of the mount do from outside."""
 
 import hashlib
-import os
 import select
 import signal
 import subprocess
@@ -10,7 +9,7 @@ import time
 from pathlib import Path
 
 from appliance.mount import mountpoint
-from appliance.store import Store, blobs, commits, files
+from appliance.store import Db, Store, blobs, commits, files
 from appliance.store.blobs import Content
 
 SERVE = Path(__file__).with_name("serve.py")
@@ -24,7 +23,7 @@ def run(program: str, *arguments: object) -> str:
 
 
 def names(directory: Path) -> list[str]:
-    return sorted(os.listdir(directory))
+    return sorted(path.name for path in directory.iterdir())
 
 
 def is_mounted(directory: Path) -> bool:
@@ -34,7 +33,7 @@ def is_mounted(directory: Path) -> bool:
 def wait_unmounted(directory: Path) -> None:
     """Wait until nothing is mounted there; the kernel says when its list of mounts changes."""
     deadline = time.monotonic() + TIMEOUT_S
-    with open("/proc/self/mounts") as mounts:
+    with Path("/proc/self/mounts").open() as mounts:
         poll = select.poll()
         poll.register(mounts, select.POLLPRI)
         while is_mounted(directory):
@@ -55,7 +54,7 @@ def serve_and_die(data: Path, directory: Path, environment: dict[str, str]) -> N
 def put_joined(store: Store, repo: str, path: str, ranges: list[tuple[Content, int, int]]) -> None:
     """Put a file made of ranges of other contents."""
 
-    def write(db):  # type: ignore[no-untyped-def]
+    def write(db: Db) -> None:
         writing = commits.begin_write(db, repo, "master")
         files.put_file(db, writing.commit, path, blobs.join(db, ranges, "0" * 32 + "-2"))
         commits.end_write(db, writing)

@@ -1,6 +1,5 @@
 """Open files and listings, without a mount."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ def _extents(directory: Path, count: int) -> list[Extent]:
 
 
 def _descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_file_of_very_many_blobs_needs_few_descriptors(tmp_path):

@@ -1,5 +1,6 @@
 """Large directories, and readers that go back and forth in them."""
 
+import os
 import threading
 
 import pytest
@@ -75,8 +76,8 @@ def test_directory_of_20_000_files_is_listed_whole(store, mount, data):
 
 
 def test_files_and_directories_that_sort_around_a_slash_are_all_listed(store, mount, data):
-    paths = ["/a", "/a-b", "/a.b/x", "/ab", "/b!", "/b/x", "/b0", "/b//".strip("/") + "1"]
-    put_all(store, "data", {"/" + path.strip("/"): b"" for path in paths})
+    paths = ["/a", "/a-b", "/a.b/x", "/ab", "/b!", "/b/x", "/b0", "/b1"]
+    put_all(store, "data", dict.fromkeys(paths, b""))
     mount.settle()
     assert names(data) == ["a", "a-b", "a.b", "ab", "b", "b!", "b0", "b1"]
 
@@ -125,7 +126,7 @@ def test_listing_of_an_open_commit_goes_on_behind_the_last_name(store, mount, da
     put_all(store, "data", {f"/many/{number:04}": b"" for number in range(2000)})
     mount.settle()
     found = []
-    with __import__("os").scandir(data / "many") as listing:
+    with os.scandir(data / "many") as listing:
         for entry in listing:
             found.append(entry.name)
             if len(found) == 5:

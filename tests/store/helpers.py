@@ -146,8 +146,10 @@ def datums_of(store: Store, job: jobs.Job) -> list[jobs.StoredDatum]:
 
 def write_output(store: Store, datum_row: int, path: str, data: bytes) -> None:
     """Stage one output file, or with a slash behind the path an explicit directory."""
-    content = keep(store, data)
-    kind = files.Kind.DIRECTORY if path.endswith("/") else files.Kind.FILE
+    if path.endswith("/"):
+        kind, content = files.Kind.DIRECTORY, Content(0, hashlib.md5().hexdigest())
+    else:
+        kind, content = files.Kind.FILE, keep(store, data)
     store.write(lambda db: jobs.put_datum_file(db, datum_row, path, kind, content))
 
 
