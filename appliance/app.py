@@ -20,7 +20,6 @@ from appliance.external.credentials import Profiles
 from appliance.external.transfers import Outgoing, upload_all
 from appliance.external.urls import parse_url
 from appliance.gateway.buckets import Bucket, BucketMap, InputBucket, OutBucket, RepoBuckets, SidecarBuckets
-from appliance.gateway.server import Gateway, error_reply
 from appliance.names import CommitId
 from appliance.pipelines.datums import DatumInput
 from appliance.pipelines.process import Bind, Launcher, open_launcher, probe_namespaces
@@ -90,11 +89,44 @@ async def _serving(
     store: Store, buckets: BucketMap, listeners: list[trio.SocketListener], *, strict: bool
 ) -> AsyncIterator[None]:
     """Serve S3 on listeners for as long as the context is open."""
-    gateway = Gateway(store, buckets, strict=strict)
+    gateway = _LateGateway(store, buckets, strict=strict)
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(httpd.serve, gateway.handle, listeners, error_reply=error_reply))
+        await nursery.start(partial(httpd.serve, gateway.handle, listeners, error_reply=_error_reply))
+        nursery.start_soon(gateway.load)
         yield
         nursery.cancel_scope.cancel()
+
+
+class _LateGateway:
+    """A gateway that is imported while the doors are already open: moto alone takes longer than everything else."""
+
+    def __init__(self, store: Store, buckets: BucketMap, *, strict: bool) -> None:
+        self._store, self._buckets, self._strict = store, buckets, strict
+        self._handler: httpd.Handler | None = None
+        self._loading = trio.Lock()
+
+    async def load(self) -> httpd.Handler:
+        """Return the handler of requests, once it is there."""
+        async with self._loading:
+            if self._handler is None:
+                self._handler = await trio.to_thread.run_sync(self._make)
+        return self._handler
+
+    async def handle(self, request: httpd.Request) -> httpd.Reply:
+        """Answer a request."""
+        handler = self._handler or await self.load()
+        return await handler(request)
+
+    def _make(self) -> httpd.Handler:
+        from appliance.gateway.server import Gateway
+
+        return Gateway(self._store, self._buckets, strict=self._strict).handle
+
+
+def _error_reply(status: int, text: str) -> httpd.Reply:
+    from appliance.gateway.server import error_reply
+
+    return error_reply(status, text)
 
 
 async def _open_mount(stack: AsyncExitStack, store: Store, config: Config) -> tuple[Path | None, tuple[str, ...]]:

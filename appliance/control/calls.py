@@ -15,22 +15,22 @@ from appliance.errors import ApplianceError, InvalidRequest
 from appliance.external.credentials import Profile
 from appliance.external.transfers import require_offered
 from appliance.external.urls import parse_url
-from appliance.names import CommitId, is_commit_id
+from appliance.names import CommitId, Revision, is_commit_id, parse_revision
 from appliance.pipelines.spec import Spec, check_supported, from_json, input_shorthand, leaves, parse_specs, to_json
 from appliance.pipelines.worker import decode_inputs
-from appliance.store import commits, jobs, pipelines, repos
+from appliance.store import Db, commits, jobs, pipelines, repos
 from appliance.store.jobs import Job
 from appliance.store.pipelines import NewPipeline, Pipeline
-
 
 Provider = Literal["amazon", "google", "microsoft"]
 
 
 @dataclass(frozen=True, slots=True)
 class CommitInfo:
-    """A commit with what it was made from, as `repo@id` references."""
+    """A commit with the id of its parent, and what it was made from, as `repo@id` references."""
 
     commit: commits.Commit
+    parent_id: str | None
     provenance: tuple[str, ...]
 
 
@@ -105,6 +105,15 @@ class Calls:
     def delete_repo(self, repo: str) -> None:
         self._store.write(lambda db: repos.delete_repo(db, repo))
 
+    def delete_all_repos(self) -> None:
+        """Delete every repo, or none if a pipeline needs one."""
+
+        def delete(db: Db) -> None:
+            for repo in repos.list_repos(db):  # newest first: what rests on another is usually the younger
+                repos.delete_repo(db, repo.name)
+
+        self._store.write(delete)
+
     def create_branch(
         self, repo: str, branch: str, head: str | None = None, provenance: list[tuple[str, str]] | None = None
     ) -> None:
@@ -132,12 +141,23 @@ class Calls:
     def inspect_commit(self, repo: str, revision: str) -> CommitInfo:
         with self._store.snapshot() as db:
             commit = commits.get_commit(db, repo, revision)
-            return CommitInfo(commit, tuple(f"{up.repo}@{up.id}" for up in commits.list_provenance(db, commit)))
+            parent = commits.get_by_row(db, commit.parent).id if commit.parent is not None else None
+            return CommitInfo(commit, parent, tuple(f"{up.repo}@{up.id}" for up in commits.list_provenance(db, commit)))
 
-    def list_commit(self, repo: str, revision: str | None = None, number: int = 0) -> list[commits.Commit]:
-        """The commits of a repo, newest first; of one branch's history with a revision."""
+    def find_commit(self, repo: str, revision: str) -> str | None:
+        """The id of the commit that readers of a branch, or of what else names a commit, see; None before the first."""
         with self._store.snapshot() as db:
-            if revision is None:
+            commit = commits.get_commit(db, repo, revision)
+            if parse_revision(revision) == Revision(revision) and not is_commit_id(revision):
+                seen = commits.find_readable(db, commit)
+            else:
+                seen = commits.check_readable(commit)
+            return seen.id if seen else None
+
+    def list_commit(self, repo: str | None = None, revision: str | None = None, number: int = 0) -> list[commits.Commit]:
+        """The commits of a repo, or of all, newest first; of one branch's history with a revision."""
+        with self._store.snapshot() as db:
+            if repo is None or revision is None:
                 found = commits.iter_commits(db, repo)
             else:
                 found = commits.iter_ancestors(db, commits.get_commit(db, repo, revision))
@@ -179,6 +199,15 @@ class Calls:
 
     def delete_pipeline(self, pipeline: str, keep_repo: bool = False) -> None:
         self._store.write(lambda db: pipelines.delete_pipeline(db, pipeline, keep_repo=keep_repo))
+
+    def delete_all_pipelines(self, keep_repo: bool = False) -> None:
+        """Delete every pipeline, or none if something else needs one."""
+
+        def delete(db: Db) -> None:
+            for pipeline in pipelines.list_pipelines(db):  # newest first, as above
+                pipelines.delete_pipeline(db, pipeline.name, keep_repo=keep_repo)
+
+        self._store.write(delete)
 
     def start_pipeline(self, pipeline: str) -> None:
         self._store.write(lambda db: pipelines.set_stopped(db, pipeline, False))
@@ -226,20 +255,22 @@ class Calls:
         region: str | None = None,
         session_token: str | None = None,
         endpoint: str | None = None,
-        name: str = "",
+        profile: str = "",
+        dry_run: bool = False,
     ) -> str:
-        """Keep credentials for another object store and return the name of their profile."""
-        profile = Profile(
+        """Keep credentials for another object store, unless it is a dry run, and return the name of their profile."""
+        kept = Profile(
             provider=provider,
             access_key_id=access_key_id,
             secret_access_key=secret_access_key,
-            name=name,
+            name=profile,
             region=region,
             session_token=session_token,
             endpoint=endpoint,
         )
-        self._app.profiles.put(profile)
-        return profile.name
+        if not dry_run:
+            self._app.profiles.put(kept)
+        return kept.name
 
     def list_storage(self) -> list[ProfileInfo]:
         return [
@@ -247,8 +278,8 @@ class Calls:
             for profile in self._app.profiles.list_profiles()
         ]
 
-    def delete_storage(self, name: str) -> None:
-        self._app.profiles.delete(name)
+    def delete_storage(self, profile: str) -> None:
+        self._app.profiles.delete(profile)
 
 
 def _new_pipeline(spec: Spec) -> NewPipeline:

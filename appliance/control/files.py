@@ -55,22 +55,37 @@ class FileCalls:
 
         return self._store.write(put)
 
-    def put_urls(self, repo: str, branch: str, path: str, urls: list[str], recursive: bool = False) -> dict[str, object]:
-        """Fetch objects from other stores into one commit. Nothing is committed unless all of them arrived.
+    def put_urls(
+        self,
+        repo: str,
+        branch: str,
+        path: str,
+        urls: list[str],
+        recursive: bool = False,
+        append: bool = False,
+        files: list[PutFile] | None = None,
+    ) -> dict[str, object]:
+        """Fetch objects from other stores into one commit, together with `files` whose bytes were sent before.
 
-        With one object and no trailing slash `path` is its name; else it is the directory they are put below.
+        Nothing is committed unless all of them arrived. With one object and no trailing slash `path` is its name; else it
+        is the directory they are put below.
         """
-        self._check_target(repo, branch)
+        self.check_target(repo, branch)
         fetched: list[tuple[str, Content]] = []
         for url in urls:
-            fetched.extend(self._fetch(url, path, recursive=recursive, single=len(urls) == 1))
+            fetched.extend(self._fetch(url, path, recursive=recursive, single=len(urls) == 1 and not files))
         if not fetched:
             raise FileNotFound(f"nothing found at {', '.join(urls)}")
-        commit = self._store.write(lambda db: _put_all(db, repo, branch, fetched, append=False, strict=self._strict))
+
+        def put(db: Db) -> str:
+            sent = [(file.path, _find_blob(db, file.digest)) for file in files or ()]
+            return _put_all(db, repo, branch, [*sent, *fetched], append=append, strict=self._strict)
+
+        commit = self._store.write(put)
         return {"commit": commit, "files": len(fetched), "size_bytes": sum(item.size_bytes for _, item in fetched)}
 
-    def _check_target(self, repo: str, branch: str) -> None:
-        """Refuse before a byte is fetched what would be refused at the end."""
+    def check_target(self, repo: str, branch: str) -> None:
+        """Refuse before a byte is sent or fetched what would be refused at the end."""
         with self._store.snapshot() as db:
             commits.check_branch_writable(db, repo, branch)
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 from moto.s3 import exceptions as moto_errors
 from moto.s3.models import S3Backend
 
-from appliance.errors import FileNotFound
+from appliance.errors import FileNotFound, NotWritable, Unsupported
 from appliance.gateway.buckets import Bucket, BucketMap
 from appliance.gateway.conditions import Header, evaluate
 from appliance.gateway.errors import S3Error, not_implemented
@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 PART_BYTES = 5 * 1024 * 1024
 MAX_PARTS = 10_000
+_KEY_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,9 @@ class Source:
 
 
 def key_path(key: str, *, strict: bool) -> str:
-    """Return the path of a key; one that ends in a slash is an explicit directory. Raises InvalidPath."""
+    """Return the path of a key; one that ends in a slash is an explicit directory. Raises InvalidPath, S3Error KeyTooLong."""
+    if len(key.encode()) > _KEY_BYTES:
+        raise S3Error("KeyTooLongError", "Your key is too long")
     return check_path("/" + key, strict=strict)
 
 
@@ -98,9 +101,11 @@ class RepoBackend(S3Backend):  # type: ignore[misc]
         return "Enabled" if self.get_bucket(bucket_name).is_versioned else None
 
     def put_bucket_versioning(self, bucket_name: str, status: str) -> None:
-        if status == "Enabled" and self.get_bucket(bucket_name).is_versioned:
+        """Accept what the bucket does anyway. Raises S3Error for anything else."""
+        versioned = self.get_bucket(bucket_name).is_versioned
+        if status == ("Enabled" if versioned else ""):
             return
-        if status in ("Enabled", "Suspended"):
+        if status in ("", "Enabled", "Suspended"):
             raise not_implemented()
         message = "The versioning configuration specified in the request is invalid."
         raise S3Error("IllegalVersioningConfigurationException", message)
@@ -190,11 +195,17 @@ class RepoBackend(S3Backend):  # type: ignore[misc]
             raise precondition_failed()
         return found
 
-    def delete_object(self, bucket_name: str, key_name: str, version_id: str | None = None, bypass: Any = False) -> Any:
-        if version_id is not None:
-            raise not_implemented()
-        version = self.delete_objects(bucket_name, [key_name])
-        return True, {} if version is None else {"version-id": version, "delete-marker": "true"}
+    def delete_object(self, bucket_name: str, key_name: str, header: Header) -> CommitId | None:
+        """Delete one key, under the request's conditions; the answer is as for `delete_objects`."""
+        path = "/" + key_name
+
+        def delete(db: Db) -> CommitId | None:
+            bucket = self.bucket_map.get(db, bucket_name)
+            bucket.check_writable(db)
+            check_conditions(db, bucket, path, header)
+            return bucket.delete(db, [path])
+
+        return self.store.write(delete)
 
     def delete_objects(self, bucket_name: str, keys: Iterable[str]) -> CommitId | None:
         """Delete keys in one commit and return its id; None if none of them was there (or there are no versions)."""
@@ -250,16 +261,20 @@ class RepoBackend(S3Backend):  # type: ignore[misc]
 
         return self.store.write(complete)
 
-    def abort_multipart_upload(self, bucket_name: str, multipart_id: str) -> None:
+    def abort_multipart_upload(self, bucket_name: str, key_name: str, multipart_id: str) -> None:
         def abort(db: Db) -> None:
-            uploads.delete_upload(db, self._upload(db, bucket_name, None, multipart_id))
+            uploads.delete_upload(db, self._upload(db, bucket_name, key_name, multipart_id))
 
         self.store.write(abort)
+
+    def check_upload(self, bucket_name: str, key_name: str, upload_id: str) -> None:
+        """Raise UploadNotFound unless there is this upload of this key."""
+        self.read(bucket_name, lambda db, _bucket: self._upload(db, bucket_name, key_name, upload_id))
 
     def list_parts(self, bucket_name: str, multipart_id: str, part_number_marker: int = 0, max_parts: int = 1000) -> Any:
         def parts(db: Db, _bucket: Bucket) -> Any:
             upload = self._upload(db, bucket_name, None, multipart_id)
-            return uploads.list_parts(db, upload, after=part_number_marker, limit=max_parts)
+            return uploads.list_parts(db, upload, after=part_number_marker, limit=min(max_parts, 1000))
 
         return [
             PartView(part.number, f'"{part.content.etag}"', part.content.size_bytes, part.modified_ns)
@@ -270,7 +285,11 @@ class RepoBackend(S3Backend):  # type: ignore[misc]
         return bool(self.list_parts(bucket_name, multipart_id, next_part_number_marker, 1))
 
     def list_multipart_uploads(self, bucket_name: str) -> list[uploads.Upload]:
-        return self.read(bucket_name, lambda db, bucket: uploads.list_uploads(db, bucket.target(db)))
+        """Return uploads in progress by key and age; where nobody can write there are none."""
+        try:
+            return self.read(bucket_name, lambda db, bucket: uploads.list_uploads(db, bucket.target(db)))
+        except (NotWritable, Unsupported):
+            return []
 
     def _upload(self, db: Db, bucket_name: str, key_name: str | None, upload_id: str) -> uploads.Upload:
         target = self.bucket_map.get(db, bucket_name).target(db)
@@ -396,12 +415,11 @@ def precondition_failed() -> S3Error:
 
 def _cut(db: Db, content: Content, source: Source) -> Content:
     """Return the range of a content that a part copies, with the ETag of its bytes' stand-in."""
-    first = 0 if source.first is None else source.first
-    last = content.size_bytes - 1 if source.last is None else source.last
-    if first > last + 1 or last >= content.size_bytes:
-        raise S3Error("InvalidArgument", "Range specified is not valid for source object of size: " + str(content.size_bytes))
-    if source.first is None:
+    first, last = source.first, source.last
+    if first is None or last is None:
         return content
+    if first > last or last >= content.size_bytes:
+        raise S3Error("InvalidRange", f"Range specified is not valid for source object of size: {content.size_bytes}", 400)
     # The MD5 of a range would mean reading it; an ETag need only name the bytes, so it is made of what names them here.
     name = f"{content.etag}:{first}-{last}".encode()
     etag = hashlib.md5(name, usedforsecurity=False).hexdigest()

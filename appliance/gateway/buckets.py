@@ -9,9 +9,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from appliance.errors import FileNotFound, NotFound, NotWritable, Unsupported
+from appliance.errors import (
+    BranchNotFound,
+    CommitNotFound,
+    FileNotFound,
+    InvalidName,
+    InvalidRequest,
+    NotFound,
+    NotWritable,
+    Unsupported,
+)
 from appliance.gateway.errors import S3Error, invalid_argument, no_such_bucket
-from appliance.names import BucketName, CommitId, is_commit_id, parse_bucket
+from appliance.names import DEFAULT_BRANCH, BucketName, CommitId, parse_bucket
 from appliance.store import commits, files, jobs, repos
 from appliance.store.blobs import Content
 from appliance.store.database import Db
@@ -69,12 +78,10 @@ def open_version(db: Db, head: Snapshot, repo: str, version: str) -> Snapshot:
     """Return the snapshot that a version id means below a head. Raises S3Error NoSuchVersion, InvalidArgument."""
     try:
         commit = commits.get_commit(db, repo, version)
-    except NotFound:
+    except CommitNotFound:
         commit = None
-    except Exception as error:
+    except (BranchNotFound, InvalidName, InvalidRequest, ValueError) as error:
         raise invalid_argument("Invalid version id specified") from error
-    if commit is None and not is_commit_id(version):
-        raise invalid_argument("Invalid version id specified")
     if commit is None or not _is_ancestor(commit, head):
         raise S3Error("NoSuchVersion", "The specified version does not exist.")
     return files.open_commit(db, commits.check_readable(commit))
@@ -256,6 +263,8 @@ def _open_bucket(db: Db, name: str, parsed: BucketName) -> Bucket:
     created_ns = repos.get_repo(db, parsed.repo).created_ns
     if parsed.commit is not None:
         commits.get_commit(db, parsed.repo, parsed.commit)
+        if parsed.branch != DEFAULT_BRANCH:  # only the commit selects content, but the name has to make sense
+            commits.get_head(db, parsed.repo, parsed.branch)
         return CommitBucket(name, parsed.repo, parsed.commit, created_ns)
     commits.get_head(db, parsed.repo, parsed.branch)
     return BranchBucket(name, parsed.repo, parsed.branch, created_ns)

@@ -40,7 +40,7 @@ def parse_date(text: str) -> datetime | None:
     """Return an HTTP or ISO 8601 date, None for anything else."""
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:

@@ -29,6 +29,7 @@ _STATUS = {
     "BucketNotEmpty": 409,
     "InternalError": 500,
     "InvalidAccessKeyId": 403,
+    "InvalidPartNumber": 416,
     "InvalidRange": 416,
     "MethodNotAllowed": 405,
     "MissingContentLength": 411,

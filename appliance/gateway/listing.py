@@ -51,7 +51,7 @@ def parse_list_request(address: Address) -> ListRequest:
     if version == 1:
         after = address.parameter("marker")
     else:
-        after = _decode_token(token) if token is not None else address.parameter("start-after")
+        after = decode_token(token) if token is not None else address.parameter("start-after")
     encoding = address.parameter("encoding-type")
     if encoding not in (None, "", "url"):
         raise invalid_argument("Invalid Encoding Method specified in Request")
@@ -77,13 +77,15 @@ def parse_limit(text: str | None, name: str, most: int = _MAX_KEYS) -> int:
     return min(int(text), most)
 
 
-def _encode_token(path: str) -> str:
-    return base64.urlsafe_b64encode(path[1:].encode()).decode()
+def encode_token(name: str) -> str:
+    """Return a continuation token that says where to go on after."""
+    return base64.urlsafe_b64encode(name.encode()).decode()
 
 
-def _decode_token(token: str) -> str:
+def decode_token(token: str) -> str:
+    """Return what a continuation token was made of. Raises S3Error InvalidArgument."""
     try:
-        return base64.urlsafe_b64decode(token.encode()).decode()
+        return base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
     except (ValueError, binascii.Error):
         token = ""
     raise invalid_argument("The continuation token provided is incorrect")
@@ -128,7 +130,7 @@ def _paging_v2(request: ListRequest, page: Page, text: Callable[[str], str]) -> 
     elif request.after:
         yield f"<StartAfter>{text(request.after)}</StartAfter>"
     if page.last is not None:
-        yield f"<NextContinuationToken>{_encode_token(page.last)}</NextContinuationToken>"
+        yield f"<NextContinuationToken>{encode_token(page.last[1:])}</NextContinuationToken>"
 
 
 def _contents(entries: Iterable[Entry], text: Callable[[str], str], with_owner: bool) -> Iterable[str]:

@@ -39,8 +39,8 @@ def parse_address(target: str, host: str) -> Address:
         path = "/" + path.partition("://")[2].partition("/")[2]
     try:
         text = unquote_to_bytes(path).decode()
-        # A plus is a plus in S3's queries: no client means a space by it (as moto's `_get_querystring` knows).
-        query = parse_qs(raw_query.replace("+", "%2B"), keep_blank_values=True, errors="strict", max_num_fields=100)
+        # A plus is a space, as it is for the signature: read otherwise, a signed query could be given another meaning.
+        query = parse_qs(raw_query, keep_blank_values=True, errors="strict", max_num_fields=100)
     except ValueError:
         raise S3Error("InvalidURI", "Couldn't parse the specified URI.") from None
     virtual = find_virtual_bucket(host)
@@ -56,7 +56,8 @@ def find_virtual_bucket(host: str) -> str | None:
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     for suffix in (".127.0.0.1", ".localhost"):
         if name.endswith(suffix):
-            return name.removesuffix(suffix).removesuffix(".s3") or None
+            bucket = name.removesuffix(suffix)
+            return None if bucket == "s3" else bucket.removesuffix(".s3") or None
     return None
 
 

@@ -6,9 +6,9 @@ What moto would take for a plain listing or a plain GET although it is something
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 from xml.parsers.expat import ExpatError
 
 import xmltodict
@@ -21,7 +21,8 @@ from appliance.gateway.backend import MAX_PARTS, RepoBackend, Source, preconditi
 from appliance.gateway.conditions import evaluate
 from appliance.gateway.errors import S3Error, invalid_argument, not_implemented
 from appliance.gateway.request import GatewayRequest, StagedObject
-from appliance.gateway.views import OWNER, REGION, iso_time, metadata_from
+from appliance.gateway.views import OWNER, REGION, ObjectView, iso_time, metadata_from
+from appliance.store.uploads import Upload
 
 Answer = tuple[int, dict[str, str], Any]
 
@@ -51,7 +52,10 @@ _OFFERED = {
 # Headers that ask for what is not offered: taking the request without it would be a lie.
 _REFUSED_HEADERS = (
     "x-amz-bucket-object-lock-enabled",
+    "x-amz-copy-source-server-side-encryption",
     "x-amz-grant-",
+    "x-amz-if-match-",
+    "x-amz-mp-object-size",
     "x-amz-object-lock-",
     "x-amz-server-side-encryption",
     "x-amz-tagging",
@@ -161,7 +165,7 @@ class GatewayResponse(S3Response):  # type: ignore[misc]
             raise invalid_argument(f"Provided {param_name} not an integer or within integer range")
         return if_none if text is None else int(text)
 
-    def _get_location_constraint(self) -> None:
+    def _check_bucket_configuration(self) -> None:
         """Any region is fine: there is one. Moto's wants the request and the constraint to agree."""
         if self.body and "CreateBucketConfiguration" not in self._parse_xml():
             raise MalformedXML
@@ -215,16 +219,51 @@ class GatewayResponse(S3Response):  # type: ignore[misc]
         """Nobody has configured CORS; moto's answers 200 without headers."""
         raise S3Error("AccessForbidden", "CORSResponse: CORS is not enabled for this bucket.")
 
+    def _bucket_response_put(self, request: GatewayRequest, bucket_name: str, querystring: dict[str, Any]) -> Any:
+        """Moto's goes on to configure what it has just created, and answers a versioning without status with no XML."""
+        if "versioning" in querystring:
+            return self.put_bucket_versioning()
+        self._check_bucket_configuration()
+        bucket = self.backend.create_bucket(bucket_name, REGION)
+        return self._serialize("CreateBucket", {"Location": f"/{bucket.name}"})
+
     def _bucket_response_post(self, request: GatewayRequest, bucket_name: str) -> Any:
         if "delete" in self.querystring:
             return self.delete_objects()
         raise not_implemented()  # a form upload
+
+    # -- buckets
+
+    def all_buckets(self) -> Answer:
+        """ListBuckets. Moto's has one page and another owner."""
+        most = listing.parse_limit(self.request.address.parameter("max-buckets"), "max-buckets", 10_000)
+        after = listing.decode_token(self.request.address.parameter("continuation-token") or "")
+        prefix = self.request.address.parameter("prefix")
+        found = [bucket for bucket in self.backend.list_buckets(prefix) if bucket.name > after]
+        listed = [{"Name": bucket.name, "CreationDate": bucket.creation_date_ISO8601} for bucket in found[:most]]
+        result: dict[str, Any] = {"Owner": OWNER, "Buckets": listed}
+        if prefix:
+            result["Prefix"] = prefix
+        if listed and len(found) > most:
+            result["ContinuationToken"] = listing.encode_token(listed[-1]["Name"])
+        return self._serialize("ListBuckets", result)
+
+    def put_bucket_versioning(self) -> Answer:
+        wanted = self._parse_xml().get("VersioningConfiguration", "")
+        if wanted == "":
+            raise MalformedXML
+        settings = wanted if isinstance(wanted, dict) else {}
+        if settings.get("MfaDelete") not in (None, "Disabled"):
+            raise not_implemented()
+        self.backend.put_bucket_versioning(self.bucket_name, str(settings.get("Status") or ""))
+        return self._serialize("PutBucketVersioning", {})
 
     # -- objects
 
     def get_object(self) -> Answer:
         """GET and HEAD: one answer, of which HEAD sends only the head."""
         found = self.backend.get_object(self.bucket_name, self.parse_key_name(), self._version_id())
+        self._check_part(found)
         headers = found.headers()
         outcome = evaluate(self._header, found.entry.content.etag, found.entry.modified_ns)
         if outcome == "failed":
@@ -235,12 +274,27 @@ class GatewayResponse(S3Response):  # type: ignore[misc]
         for parameter, name in _OVERRIDES.items():
             if (value := self.request.address.parameter(parameter)) is not None:
                 headers[name] = _header_value(value)
-        return self._narrow(headers, found.body)
+        return self._narrow(headers, found.body) if self._range_holds(found) else (200, headers, found.body)
+
+    def _check_part(self, found: ObjectView) -> None:
+        """Part 1 of an object that was put in one piece is the object; where the parts of others began is not kept."""
+        number = self._get_int_param("partNumber")
+        if number is None:
+            return
+        if "-" in found.entry.content.etag:
+            raise not_implemented()
+        if number != 1:
+            raise S3Error("InvalidPartNumber", "The requested partnumber is not satisfiable")
+
+    def _range_holds(self, found: ObjectView) -> bool:
+        """Tell whether a Range counts: with If-Range only for the version it was meant for (RFC 9110 §13.1.5)."""
+        wanted = self._header("if-range")
+        return wanted is None or wanted.strip() in (found.quoted_etag, found.last_modified)
 
     def _narrow(self, headers: dict[str, str], body: Any) -> Answer:
         """Apply the Range header with moto's code, which slices the body; what it can not read is no range."""
         wanted = (self._header("range") or "").strip()
-        if not _RANGE.fullmatch(wanted) or not len(body):
+        if not _RANGE.fullmatch(wanted):
             return 200, headers, body
         lower = {name.lower(): value for name, value in headers.items()}
         status, narrowed, content = self._handle_range_header(self.request, lower, body)
@@ -287,11 +341,16 @@ class GatewayResponse(S3Response):  # type: ignore[misc]
         """Read x-amz-copy-source: `bucket/key`, percent-encoded, with or without a leading slash and `?versionId=`."""
         text = self._header("x-amz-copy-source") or ""
         path, _, query = text.partition("?versionId=")
-        bucket, slash, key = unquote(path).removeprefix("/").partition("/")
+        try:
+            decoded = unquote_to_bytes(path.encode("latin-1")).decode()
+        except UnicodeDecodeError:
+            raise invalid_argument("Copy Source is not percent-encoded UTF-8") from None
+        bucket, slash, key = decoded.removeprefix("/").partition("/")
         if not (bucket and slash and key):
             raise invalid_argument("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
         first, last = self._parse_source_range()
-        return Source(bucket, key, unquote(query) or None, self._header, first, last)
+        version = unquote(query)
+        return Source(bucket, key, version if version not in ("", "null") else None, self._header, first, last)
 
     def _parse_source_range(self) -> tuple[int | None, int | None]:
         text = self._header("x-amz-copy-source-range")
@@ -303,24 +362,31 @@ class GatewayResponse(S3Response):  # type: ignore[misc]
             raise invalid_argument(message)
         return int(found[1]), int(found[2])
 
+    def delete_object(self) -> Answer:
+        """Moto's compares If-Match before it deletes, not in one step."""
+        if "versionId" in self.querystring:
+            raise not_implemented()
+        version = self.backend.delete_object(self.bucket_name, self.parse_key_name(), self._header)
+        return 204, {} if version is None else {"x-amz-version-id": version, "x-amz-delete-marker": "true"}, b""
+
     def delete_objects(self) -> Answer:
         """DeleteObjects: moto's asks IAM for each key and deletes one by one; here the request is one commit."""
         wanted = self._parse_xml().get("Delete")
         if not isinstance(wanted, dict):
             raise MalformedXML
         objects = wanted.get("Object")
-        if not objects or len(objects) > 1000 or not all(isinstance(item, dict) and item.get("Key") for item in objects):
+        if not objects or len(objects) > 1000 or not all(_is_object_identifier(item) for item in objects):
             raise MalformedXML
-        plain = [item["Key"] for item in objects if not item.get("VersionId")]
+        plain = [item["Key"] for item in objects if len(item) == 1]
         version = self.backend.delete_objects(self.bucket_name, plain)
         quiet = str(wanted.get("Quiet")).strip().lower() == "true"
         marker = {"DeleteMarker": True, "DeleteMarkerVersionId": version} if version else {}
         deleted = [] if quiet else [{"Key": key, **marker} for key in plain]
         refused = not_implemented()
         errors = [
-            {"Key": item["Key"], "VersionId": item["VersionId"], "Code": refused.code, "Message": refused.message}
+            {"Key": item["Key"], "VersionId": item.get("VersionId"), "Code": refused.code, "Message": refused.message}
             for item in objects
-            if item.get("VersionId")
+            if len(item) > 1
         ]
         return self._serialize("DeleteObjects", {"Deleted": deleted, "Errors": errors})
 
@@ -382,27 +448,37 @@ class GatewayResponse(S3Response):  # type: ignore[misc]
             raise MalformedXML from None
 
     def list_multipart_uploads(self) -> Answer:
-        """Moto's dates every upload to 2010."""
-        prefix = self.request.address.parameter("prefix") or ""
-        uploads = self.backend.list_multipart_uploads(self.bucket_name)
-        listed = [
-            {
-                "Key": upload.path[1:],
-                "UploadId": upload.id,
-                "Initiated": iso_time(upload.created_ns),
-                "StorageClass": "STANDARD",
-                "Owner": OWNER,
-                "Initiator": OWNER,
-            }
-            for upload in uploads
-            if upload.path[1:].startswith(prefix)
+        """Moto's dates every upload to 2010 and has one page."""
+        parameter = self.request.address.parameter
+        if parameter("delimiter"):
+            raise not_implemented()
+        prefix, key_marker, id_marker = (parameter(name) or "" for name in ("prefix", "key-marker", "upload-id-marker"))
+        most = listing.parse_limit(parameter("max-uploads"), "max-uploads")
+        found = [
+            upload for upload in self.backend.list_multipart_uploads(self.bucket_name) if upload.path[1:].startswith(prefix)
         ]
-        most = listing.parse_limit(self.request.address.parameter("max-uploads"), "max-uploads")
-        result = {"Bucket": self.bucket_name, "Prefix": prefix, "KeyMarker": "", "UploadIdMarker": "", "MaxUploads": most}
-        return self._serialize("ListMultipartUploads", {**result, "IsTruncated": False, "Uploads": listed})
+        rest = found[_count_passed(found, key_marker, id_marker) :]
+        page = rest[:most]
+        result = {
+            "Bucket": self.bucket_name,
+            "Prefix": prefix,
+            "KeyMarker": key_marker,
+            "UploadIdMarker": id_marker,
+            "MaxUploads": most,
+            "IsTruncated": bool(page) and len(rest) > most,
+            "Uploads": [_describe_upload(upload) for upload in page],
+        }
+        if result["IsTruncated"]:
+            result |= {"NextKeyMarker": page[-1].path[1:], "NextUploadIdMarker": page[-1].id}
+        return self._serialize("ListMultipartUploads", result)
+
+    def list_parts(self) -> Any:
+        """Moto's does not compare the key."""
+        self.backend.check_upload(self.bucket_name, self.parse_key_name(), self._upload_id())
+        return super().list_parts()
 
     def abort_multipart_upload(self) -> Answer:
-        self.backend.abort_multipart_upload(self.bucket_name, self._upload_id())
+        self.backend.abort_multipart_upload(self.bucket_name, self.parse_key_name(), self._upload_id())
         return 204, {}, b""
 
     def _serialize(self, action: str, result: dict[str, Any], headers: Mapping[str, str | None] | None = None) -> Answer:
@@ -419,8 +495,38 @@ def _written_headers(etag: str, version: str | None) -> dict[str, str]:
     return headers
 
 
+def _is_object_identifier(item: Any) -> bool:
+    """Tell whether an element of DeleteObjects has a key, and nothing but text in it."""
+    return isinstance(item, dict) and bool(item.get("Key")) and all(isinstance(value, str) for value in item.values())
+
+
+def _count_passed(found: Sequence[Upload], key_marker: str, id_marker: str) -> int:
+    """Return how many uploads, by key and age, lie at or before a marker; without an id all of its key do."""
+    behind = "/" + key_marker
+    count = sum(upload.path <= behind for upload in found) if key_marker else 0
+    for index, upload in enumerate(found):
+        if id_marker and (upload.path, upload.id) == (behind, id_marker):
+            return index + 1
+    return count
+
+
+def _describe_upload(upload: Upload) -> dict[str, Any]:
+    return {
+        "Key": upload.path[1:],
+        "UploadId": upload.id,
+        "Initiated": iso_time(upload.created_ns),
+        "StorageClass": "STANDARD",
+        "Owner": OWNER,
+        "Initiator": OWNER,
+    }
+
+
 def _header_value(text: str) -> str:
-    """Return text from a query as a header value. Raises S3Error for what would break out of the header."""
+    """Return text from a query as a header value. Raises S3Error for what a header can not hold."""
     if not text.isprintable():
         raise invalid_argument("Header values can not have control characters")
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        raise invalid_argument("Header value cannot be represented using ISO-8859-1.") from None
     return text

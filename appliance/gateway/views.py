@@ -82,12 +82,22 @@ class ObjectView:
     version: CommitId | None
     body: BlobSlice
 
+    @property
+    def quoted_etag(self) -> str:
+        """As in the ETag header."""
+        return f'"{self.entry.content.etag}"'
+
+    @property
+    def last_modified(self) -> str:
+        """As in the Last-Modified header."""
+        return http_time(self.entry.modified_ns)
+
     def headers(self) -> dict[str, str]:
         """Return the headers that describe it."""
         entry = self.entry
         described = {
-            "ETag": f'"{entry.content.etag}"',
-            "Last-Modified": http_time(entry.modified_ns),
+            "ETag": self.quoted_etag,
+            "Last-Modified": self.last_modified,
             "Content-Type": guess_type(entry.path, entry.kind),
             "Content-Length": str(len(self.body)),
             "Accept-Ranges": "bytes",

@@ -1,6 +1,6 @@
 """Pipelines: what a spec means, and the jobs and processes that carry it out.
 
-    spec         parse and validate a pipeline spec (pure)
+    spec         a package: parse and validate a pipeline spec (pure)
     datums       inputs and globs to datums (pure)
     scheduler    plan(): what should run now (pure); and the loop around it
     runner       one job from claim to finished commit

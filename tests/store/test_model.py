@@ -20,11 +20,11 @@ Words = dict[str, str]
 
 NAMES = ["/a", "/a/b", "/a/b/c", "/a-b", "/a/", "/a0", "/b", "/b/", "/b/c/", "/ä/x", "/a/\U0010ffff", "/a/b-", "/B/b"]
 WRONG = ["/", "//a", "/a/../b", "/" + "x" * 256]
-REPOS = st.sampled_from(["images", "edges"])
+REPOS = st.sampled_from(["images"] * 5 + ["edges"])
 BRANCHES = st.sampled_from(["master", "dev", "tag"])
-PATHS = st.sampled_from(NAMES * 4 + WRONG)
+PATHS = st.sampled_from(["/a/b", "/b/c", "/a-b"] * 12 + NAMES * 4 + WRONG)
 CONTENTS = {"empty": b"", "one": b"one", "two": b"two", "large": LARGE}
-PUTS = st.dictionaries(PATHS, st.sampled_from(sorted(CONTENTS)), max_size=3)
+PUTS = st.dictionaries(PATHS, st.sampled_from(sorted(CONTENTS)), min_size=1, max_size=2)
 PREFIXES = st.sampled_from(["/", "/a", "/a/", "/a/b", "/b", "/ä", "/x", ""])
 DELIMITERS = st.sampled_from(["", "/", "b", "/b", "-"])
 AFTERS = st.sampled_from(["", "/", "/a", "/a/", "/a/b", "/a/b/", "/a/\U0010ffff", "/b/c/", "/z"])
@@ -38,16 +38,19 @@ class StoreAgainstModel(RuleBasedStateMachine):
         self.directory = tempfile.TemporaryDirectory()
         self.store = Store(Path(self.directory.name), "fast")
         self.model = Model()
+        self.steps = 0  # rules that undo much take part now and then
 
     @initialize()
     def begin_with_a_repo(self) -> None:
         self.create_repo("images")
+        self.write("images", "master", {"/a/b": "one", "/b/c": "two"}, [])
 
-    @rule(repo=REPOS)
+    @precondition(lambda self: self.steps % 6 == 0)
+    @rule(repo=st.sampled_from(["images", "edges"]))
     def create_repo(self, repo: str) -> None:
         self.both(lambda: self.model.create_repo(repo), lambda db: repos.create_repo(db, repo))
 
-    @precondition(lambda self: len(self.model.repos) > 1)
+    @precondition(lambda self: len(self.model.repos) > 1 and self.steps % 9 == 0)
     @rule(repo=REPOS)
     def delete_repo(self, repo: str) -> None:
         self.both(lambda: self.model.delete_repo(repo), lambda db: repos.delete_repo(db, repo))
@@ -65,6 +68,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         if commit := self.any_commit(data, repo):
             self.fork(repo, name, commit)
 
+    @precondition(lambda self: self.steps % 5 == 0)
     @rule(repo=REPOS, name=BRANCHES)
     def delete_branch(self, repo: str, name: str) -> None:
         self.both(lambda: self.model.delete_branch(repo, name), lambda db: repos.delete_branch(db, repo, name))
@@ -94,6 +98,10 @@ class StoreAgainstModel(RuleBasedStateMachine):
     @rule(repo=REPOS, branch=BRANCHES, deletes=st.lists(PATHS, max_size=2))
     def delete(self, repo: str, branch: str, deletes: list[str]) -> None:
         self.write(repo, branch, {}, deletes)
+
+    @rule(repo=REPOS, branch=BRANCHES, path=st.sampled_from(["/a/b", "/b/c", "/a-b"]), word=st.sampled_from(sorted(CONTENTS)))
+    def overwrite(self, repo: str, branch: str, path: str, word: str) -> None:
+        self.write(repo, branch, {path: word}, [])
 
     @rule(repo=REPOS, branch=BRANCHES, puts=PUTS, deletes=st.lists(PATHS, max_size=2))
     def delete_and_put(self, repo: str, branch: str, puts: Words, deletes: list[str]) -> None:
@@ -133,6 +141,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
     @invariant()
     def branches_agree(self) -> None:
+        self.steps += 1
         with self.store.snapshot() as db:
             found = {(repo, branch) for repo, branch, _ in repos.list_all_branches(db)}
         assert found == {(name, branch) for name, repo in self.model.repos.items() for branch in repo.branches}
@@ -229,5 +238,5 @@ def outcome(run: Callable[[], T]) -> T | type[ApplianceError]:
         return type(error)
 
 
-StoreAgainstModel.TestCase.settings = settings(max_examples=80, stateful_step_count=40)
+StoreAgainstModel.TestCase.settings = settings(max_examples=120, stateful_step_count=50)
 TestStoreAgainstModel = StoreAgainstModel.TestCase

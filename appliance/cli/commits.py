@@ -1,0 +1,152 @@
+"""Commits, and sets of commits that share one id."""
+
+from collections.abc import Iterable
+from itertools import islice
+
+import click
+
+from appliance.cli import verbs
+from appliance.cli.connection import ask_until, call
+from appliance.cli.options import styled
+from appliance.cli.output import Facts, Style, bar, print_list, print_one, size
+from appliance.cli.references import parse_branch, parse_commit, parse_revision_of
+from appliance.names import is_commit_id
+
+_HEADER = ("REPO", "BRANCH", "COMMIT", "FINISHED", "SIZE", "ORIGIN", "DESCRIPTION")
+_SET_HEADER = ("ID", "SUBCOMMITS", "PROGRESS", "CREATED", "MODIFIED")
+
+_message = click.option("-m", "--message", "--description", "message", default="", help="What the commit is about.")
+
+
+@verbs.start.command("commit")
+@click.argument("branch", metavar="REPO@BRANCH")
+@click.option("-p", "--parent", metavar="COMMIT", help="The commit before it, as a branch or an id; else the head.")
+@_message
+def start_commit(branch: str, parent: str | None, message: str) -> None:
+    """Start a commit on a branch and print its id."""
+    repo, name = parse_branch(branch)
+    revision = parse_revision_of(repo, parent) if parent is not None else None
+    click.echo(call("start_commit", repo=repo, branch=name, description=message, parent=revision))
+
+
+@verbs.finish.command("commit")
+@click.argument("commit", metavar="REPO@BRANCH-OR-COMMIT")
+@_message
+def finish_commit(commit: str, message: str) -> None:
+    """Finish a commit that was started: from now on it can not change."""
+    repo, revision = parse_commit(commit)
+    call("finish_commit", repo=repo, revision=revision, description=message)
+
+
+@verbs.inspect.command("commit")
+@click.argument("commit", metavar="REPO@BRANCH-OR-COMMIT|ID")
+@styled
+def inspect_commit(commit: str, style: Style) -> None:
+    """Show a commit and what it was made from; by an id alone, all commits that share it."""
+    if is_commit_id(commit):
+        _print_commits(style, call("list_commit_set", commit_id=commit))
+    else:
+        repo, revision = parse_commit(commit)
+        _print_commit(style, call("inspect_commit", repo=repo, revision=revision))
+
+
+@verbs.list_.command("commit")
+@click.argument("commit", metavar="[REPO[@BRANCH-OR-COMMIT]|ID]", required=False)
+@click.option("-n", "--number", type=click.IntRange(min=0), default=0, help="At most so many; 0 for all.")
+@styled
+def list_commit(commit: str | None, number: int, style: Style) -> None:
+    """List commits, newest first: of a repo, of a branch's history, of one id; without an argument the ids themselves."""
+    if commit is None:
+        sets = _sets(call("list_commit"))
+        print_list(style, _SET_HEADER, list(islice(sets, number or None)), lambda found: _set_row(found, style))
+    elif is_commit_id(commit):
+        _print_commits(style, call("list_commit_set", commit_id=commit)[: number or None])
+    else:
+        repo, revision = parse_commit(commit)
+        chosen = revision if "@" in commit else None
+        _print_commits(style, call("list_commit", repo=repo, revision=chosen, number=number))
+
+
+@verbs.wait.command("commit")
+@click.argument("commit", metavar="REPO@BRANCH-OR-COMMIT|ID")
+@styled
+def wait_commit(commit: str, style: Style) -> int:
+    """Wait until a commit is finished, or by an id alone all commits that share it, and show them.
+
+    The exit status is 1 if any of them has failed.
+    """
+    if is_commit_id(commit):
+        ended = ask_until(lambda: call("list_commit_set", commit_id=commit), _is_finished)
+        _print_commits(style, ended)
+        return _status(ended)
+    repo, revision = parse_commit(commit)
+    fixed = call("inspect_commit", repo=repo, revision=revision)["commit"]["id"]  # the branch may move on
+    found = ask_until(lambda: call("inspect_commit", repo=repo, revision=fixed), lambda info: _is_finished([info["commit"]]))
+    _print_commit(style, found)
+    return _status([found["commit"]])
+
+
+def _is_finished(commits: Iterable[Facts]) -> bool:
+    return all(commit["finished_ns"] is not None for commit in commits)
+
+
+def _status(commits: Iterable[Facts]) -> int:
+    return int(any(commit["error"] is not None for commit in commits))
+
+
+def _print_commit(style: Style, found: Facts) -> None:
+    print_one(style, found, lambda info: _describe(info, style))
+
+
+def _print_commits(style: Style, found: list[Facts]) -> None:
+    print_list(style, _HEADER, found, lambda commit: _row(commit, style))
+
+
+def _row(commit: Facts, style: Style) -> tuple[str, ...]:
+    return (
+        commit["repo"],
+        commit["branch"],
+        commit["id"],
+        style.when(commit["finished_ns"]),
+        size(commit["size_bytes"]),
+        commit["origin"],
+        commit["description"],
+    )
+
+
+def _describe(info: Facts, style: Style) -> dict[str, str | None]:
+    commit = info["commit"]
+    return {
+        "Commit": f"{commit['repo']}@{commit['id']}",
+        "Original Branch": commit["branch"] or None,
+        "Description": commit["description"] or None,
+        "Parent": info["parent_id"],
+        "Started": style.when(commit["started_ns"]),
+        "Finished": style.when(commit["finished_ns"]) if commit["finished_ns"] else None,
+        "Error": commit["error"],
+        "Origin": commit["origin"],
+        "Size": size(commit["size_bytes"]),
+        "Files": str(commit["file_count"]),
+        "Provenance": " ".join(info["provenance"]) or None,
+    }
+
+
+def _sets(commits: Iterable[Facts]) -> Iterable[Facts]:
+    """Gather commits by the id they share, in the order in which ids turn up."""
+    gathered: dict[str, list[Facts]] = {}
+    for commit in commits:
+        gathered.setdefault(commit["id"], []).append(commit)
+    return ({"id": commit_id, "commits": members} for commit_id, members in gathered.items())
+
+
+def _set_row(found: Facts, style: Style) -> tuple[str, ...]:
+    members = found["commits"]
+    failed = sum(commit["error"] is not None for commit in members)
+    unfinished = sum(commit["finished_ns"] is None for commit in members)
+    return (
+        found["id"],
+        str(len(members)),
+        bar(len(members) - unfinished - failed, unfinished, failed),
+        style.when(min(commit["started_ns"] for commit in members)),
+        style.when(max(commit["finished_ns"] or commit["started_ns"] for commit in members)),
+    )

@@ -1,0 +1,162 @@
+"""Jobs and their datums."""
+
+from collections.abc import Iterable
+
+import click
+
+from appliance.cli import verbs
+from appliance.cli.connection import ask_until, call
+from appliance.cli.options import styled
+from appliance.cli.output import Facts, Style, datum_progress, print_list, print_one, span, state, state_and_reason
+from appliance.cli.references import parse_job
+from appliance.errors import JobNotFound
+from appliance.names import is_commit_id
+
+_HEADER = ("PIPELINE", "ID", "STARTED", "DURATION", "RESTART", "PROGRESS", "DL", "UL", "STATE")
+_DATUM_HEADER = ("ID", "FILES", "STATUS", "TIME")
+
+_job = click.argument("job", metavar="PIPELINE@ID")
+
+
+@verbs.list_.command("job")
+@click.argument("job", metavar="[ID]", required=False)
+@click.option("-p", "--pipeline", help="Only those of this pipeline.")
+@styled
+def list_job(job: str | None, pipeline: str | None, style: Style) -> None:
+    """List jobs, newest first: all, those of a pipeline, those that share an id."""
+    _print_jobs(style, call("list_job", pipeline=pipeline, job=job))
+
+
+@verbs.inspect.command("job")
+@click.argument("job", metavar="PIPELINE@ID|ID")
+@styled
+def inspect_job(job: str, style: Style) -> None:
+    """Show a job; by an id alone, all jobs that share it."""
+    if is_commit_id(job):
+        _print_jobs(style, _list_set(job))
+    else:
+        pipeline, job_id = parse_job(job)
+        _print_job(style, call("inspect_job", pipeline=pipeline, job=job_id))
+
+
+@verbs.wait.command("job")
+@click.argument("job", metavar="PIPELINE@ID|ID")
+@styled
+def wait_job(job: str, style: Style) -> int:
+    """Wait until a job has ended, or by an id alone all jobs that share it, and show them.
+
+    The exit status is 1 if any of them did not succeed.
+    """
+    if is_commit_id(job):
+        ended = ask_until(lambda: _list_set(job), _have_ended)
+        _print_jobs(style, ended)
+        return _status(ended)
+    pipeline, job_id = parse_job(job)
+    found = ask_until(lambda: call("inspect_job", pipeline=pipeline, job=job_id), lambda one: _have_ended([one]))
+    _print_job(style, found)
+    return _status([found])
+
+
+@verbs.stop.command("job")
+@_job
+def stop_job(job: str) -> None:
+    """Stop a job: it ends as killed, without output."""
+    pipeline, job_id = parse_job(job)
+    call("stop_job", pipeline=pipeline, job=job_id)
+
+
+@verbs.list_.command("datum")
+@_job
+@styled
+def list_datum(job: str, style: Style) -> None:
+    """List the datums of a job."""
+    pipeline, job_id = parse_job(job)
+    print_list(style, _DATUM_HEADER, call("list_datum", pipeline=pipeline, job=job_id), _datum_row)
+
+
+@verbs.inspect.command("datum")
+@_job
+@click.argument("datum")
+@styled
+def inspect_datum(job: str, datum: str, style: Style) -> None:
+    """Show a datum of a job."""
+    pipeline, job_id = parse_job(job)
+    found = call("inspect_datum", pipeline=pipeline, job=job_id, datum=datum)
+    print_one(style, found, lambda item: _describe_datum(item, job_id, style))
+
+
+def _list_set(job_id: str) -> list[Facts]:
+    found: list[Facts] = call("list_job", job=job_id)
+    if not found:
+        raise JobNotFound(f"job set {job_id} not found")
+    return found
+
+
+def _have_ended(jobs: Iterable[Facts]) -> bool:
+    return all(job["finished_ns"] is not None for job in jobs)
+
+
+def _status(jobs: Iterable[Facts]) -> int:
+    return int(any(job["state"] != "success" for job in jobs))
+
+
+def _print_job(style: Style, found: Facts) -> None:
+    print_one(style, found, lambda job: _describe(job, style))
+
+
+def _print_jobs(style: Style, found: list[Facts]) -> None:
+    print_list(style, _HEADER, found, lambda job: _row(job, style))
+
+
+def _row(job: Facts, style: Style) -> tuple[str, ...]:
+    return (
+        job["pipeline"],
+        job["id"],
+        style.when(job["started_ns"]),
+        span(job["started_ns"], job["finished_ns"]),
+        str(job["restarts"]),
+        datum_progress(job),
+        "-",  # how much a job reads and writes is not counted
+        "-",
+        state_and_reason(job["state"], job["reason"]),
+    )
+
+
+def _describe(job: Facts, style: Style) -> dict[str, str | None]:
+    return {
+        "ID": job["id"],
+        "Pipeline": job["pipeline"],
+        "Started": style.when(job["started_ns"]),
+        "Duration": span(job["started_ns"], job["finished_ns"]),
+        "State": state(job["state"]),
+        "Reason": job["reason"] or None,
+        "Processed": str(job["processed"]),
+        "Failed": str(job["failed"]),
+        "Skipped": str(job["skipped"]),
+        "Recovered": str(job["recovered"]),
+        "Total": str(job["total"]),
+        "Restarts": str(job["restarts"]),
+        "Pipeline Version": str(job["version"]),
+        "Output Commit": f"{job['pipeline']}@{job['id']}",
+    }
+
+
+def _datum_state(datum: Facts) -> str:
+    return "-" if datum["state"] == "waiting" else state(datum["state"])
+
+
+def _datum_row(datum: Facts) -> tuple[str, ...]:
+    return datum["id"], ", ".join(datum["files"]), _datum_state(datum), span(datum["started_ns"], datum["finished_ns"])
+
+
+def _describe_datum(datum: Facts, job_id: str, style: Style) -> dict[str, str | None]:
+    return {
+        "ID": datum["id"],
+        "Job ID": job_id,
+        "State": _datum_state(datum),
+        "Reason": datum["reason"] or None,
+        "Tries": str(datum["tries"]),
+        "Started": style.when(datum["started_ns"]),
+        "Time": span(datum["started_ns"], datum["finished_ns"]),
+        "Files": ", ".join(datum["files"]),
+    }

@@ -1,0 +1,29 @@
+"""Logs of user code."""
+
+import json
+
+import click
+
+from appliance.cli.connection import connect
+from appliance.cli.output import public
+from appliance.cli.references import parse_job
+from appliance.cli.verbs import root
+
+
+@root.command()
+@click.option("-p", "--pipeline", help="The logs of all jobs of this pipeline, oldest first.")
+@click.option("-j", "--job", metavar="PIPELINE@ID", help="The logs of this job.")
+@click.option("--datum", metavar="ID", help="Only those of this datum.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with new lines until the jobs have ended.")
+@click.option("--raw", is_flag=True, help="Print an object for each line, the appliance's own remarks included.")
+def logs(pipeline: str | None, job: str | None, datum: str | None, follow: bool, raw: bool) -> None:
+    """Print what user code wrote to its standard output and error."""
+    if pipeline and job:
+        raise click.UsageError("only one of pipeline or job should be specified")
+    name, job_id = parse_job(job) if job else (pipeline, None)
+    found = connect().follow_logs(pipeline=name, job=job_id, datum=datum, follow="true" if follow else None)
+    for line in found:
+        if raw:
+            click.echo(json.dumps(public(line), ensure_ascii=False))
+        elif line["stream"] != "job":
+            click.echo(line["message"])

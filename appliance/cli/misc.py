@@ -1,0 +1,71 @@
+"""About the appliance itself: its doors, its version, and how to reach it."""
+
+import shlex
+
+import click
+
+from appliance import __version__
+from appliance.cli import verbs
+from appliance.cli.connection import call
+from appliance.cli.options import styled
+from appliance.cli.output import Facts, Style, print_one, table
+from appliance.cli.verbs import root
+from appliance.errors import ApplianceError
+
+_KEY = "appliance"
+_REGION = "us-east-1"
+
+
+@verbs.inspect.command("appliance")
+@styled
+def inspect_appliance(style: Style) -> None:
+    """Show where the appliance keeps its data and which doors are open."""
+    print_one(style, call("inspect_appliance"), describe)
+
+
+def describe(facts: Facts) -> dict[str, str | None]:
+    """Return the lines about a running appliance."""
+    return {
+        "Data": facts["data"],
+        "S3 endpoint": facts["s3_endpoint"],
+        "Mount": facts["mount"] or "none",
+        "Durability": facts["durability"],
+        "Strict": "true" if facts["strict"] else None,
+        "Notice": "\nNotice: ".join(facts["notices"]) or None,
+    }
+
+
+@root.command()
+def env() -> None:
+    """Print variables for S3 clients, for a shell: eval "$(appliance env)".
+
+    Without authentication any pair of equal keys will do.
+    """
+    endpoint = call("inspect_appliance")["s3_endpoint"]
+    variables = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ENDPOINT_URL_S3": endpoint,
+        "AWS_ACCESS_KEY_ID": _KEY,
+        "AWS_SECRET_ACCESS_KEY": _KEY,
+        "AWS_REGION": _REGION,
+        "AWS_DEFAULT_REGION": _REGION,
+        "AWS_ALLOW_HTTP": "true",
+    }
+    for name, value in variables.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+@root.command()
+@click.option("--client-only", is_flag=True, help="Do not ask the appliance.")
+def version(client_only: bool) -> None:
+    """Print the versions of this program and of the appliance that runs; the exit status is 1 if none does."""
+    header, own = ("COMPONENT", "VERSION"), ("pachctl", __version__)
+    if client_only:
+        click.echo(table(header, [own]), nl=False)
+        return
+    try:
+        running = call("inspect_appliance")["version"]
+    except ApplianceError:
+        click.echo(table(header, [own]), nl=False)
+        raise
+    click.echo(table(header, [own, ("pachd", running)]), nl=False)

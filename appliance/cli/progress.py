@@ -1,0 +1,63 @@
+"""A bar on the terminal, for what takes more than a second."""
+
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from appliance.errors import ApplianceError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+_PATIENCE_S = 1.0
+
+
+class Progress:
+    """Counts bytes from any thread and shows them on stderr, if that is a terminal, once a second has passed."""
+
+    def __init__(self, label: str, total_bytes: int | None = None, *, quiet: bool = False) -> None:
+        self._label, self._total = label, total_bytes
+        self._done = 0
+        self._started = time.monotonic()
+        self._shown = not quiet and sys.stderr.isatty()
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._bar: Bar | None = None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def stop(self) -> None:
+        """Make whoever counts next give up."""
+        self._stopped.set()
+
+    def add(self, size_bytes: int) -> None:
+        """Count bytes that have been moved. Raises ApplianceError after `stop`."""
+        if self._stopped.is_set():
+            raise ApplianceError("stopped")
+        if not self._shown:
+            return
+        with self._lock:
+            self._done += size_bytes
+            if self._bar is None and time.monotonic() - self._started > _PATIENCE_S:
+                self._bar = _open_bar(self._label, self._total)
+            if self._bar is not None:
+                self._bar.update(self._bar.task_ids[0], completed=self._done)
+
+
+def _open_bar(label: str, total_bytes: int | None) -> "Bar":
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    shown = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    bar = Bar(*shown, console=Console(stderr=True), transient=True)
+    bar.add_task(label, total=total_bytes)
+    bar.start()
+    return bar

@@ -1,0 +1,68 @@
+"""Repos."""
+
+import click
+
+from appliance.cli import verbs
+from appliance.cli.connection import call
+from appliance.cli.options import one_or_all, styled
+from appliance.cli.output import Facts, Style, print_list, print_one, size
+
+_HEADER = ("NAME", "CREATED", "SIZE (MASTER)", "DESCRIPTION")
+
+_description = click.option("-d", "--description", default="", help="What the repo is for.")
+
+
+@verbs.create.command("repo")
+@click.argument("repo")
+@_description
+def create_repo(repo: str, description: str) -> None:
+    """Make a repo."""
+    call("create_repo", repo=repo, description=description)
+
+
+@verbs.update.command("repo")
+@click.argument("repo")
+@_description
+def update_repo(repo: str, description: str) -> None:
+    """Change the description of a repo."""
+    call("create_repo", repo=repo, description=description, update=True)
+
+
+@verbs.inspect.command("repo")
+@click.argument("repo")
+@styled
+def inspect_repo(repo: str, style: Style) -> None:
+    """Show a repo."""
+    print_one(style, call("inspect_repo", repo=repo), lambda found: _describe(found, style))
+
+
+@verbs.list_.command("repo")
+@styled
+def list_repo(style: Style) -> None:
+    """List all repos, newest first."""
+    print_list(
+        style,
+        _HEADER,
+        call("list_repo"),
+        lambda repo: (repo["name"], style.when(repo["created_ns"]), size(repo["size_bytes"]), repo["description"]),
+    )
+
+
+@verbs.delete.command("repo")
+@one_or_all("repo")
+def delete_repo(name: str | None) -> None:
+    """Delete a repo with all its commits, or all repos."""
+    if name is None:
+        call("delete_all_repos")
+    else:
+        call("delete_repo", repo=name)
+
+
+def _describe(repo: Facts, style: Style) -> dict[str, str | None]:
+    return {
+        "Name": repo["name"],
+        "Description": repo["description"] or None,
+        "Created": style.when(repo["created_ns"]),
+        "Size of HEAD on master": size(repo["size_bytes"]),
+        "Branches": " ".join(repo["branches"]) or None,
+    }

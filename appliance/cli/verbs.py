@@ -1,0 +1,81 @@
+"""The grammar: verbs as groups, nouns as their commands.
+
+The module of a noun puts its commands here when it is imported, which is when the noun is used: a command pays for itself
+alone.
+"""
+
+from importlib import import_module
+
+import click
+
+_MODULES = {
+    "repo": ("repos",),
+    "branch": ("branches",),
+    "commit": ("commits",),
+    "file": ("files", "put"),
+    "pipeline": ("pipelines",),
+    "job": ("jobs",),
+    "datum": ("jobs",),
+    "storage": ("storage",),
+    "appliance": ("misc",),
+    # These stand alone, without a verb.
+    "logs": ("logs",),
+    "serve": ("serve",),
+    "env": ("misc",),
+    "version": ("misc",),
+}
+
+
+class Verb(click.Group):
+    """A verb whose nouns may be written in singular or plural: `list repo`, `list repos`."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of a noun; None if there is none."""
+        noun = next((noun for noun in _MODULES if cmd_name in (noun, plural(noun))), cmd_name)
+        _load(noun)
+        return super().get_command(ctx, noun)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all nouns of this verb."""
+        for noun in _MODULES:
+            _load(noun)
+        return super().list_commands(ctx)
+
+
+def plural(noun: str) -> str:
+    """Return the plural of a noun of ours."""
+    return f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+
+
+def _load(noun: str) -> None:
+    for module in _MODULES.get(noun, ()):
+        import_module(f"appliance.cli.{module}")
+
+
+@click.group(cls=Verb, context_settings={"help_option_names": ["-h", "--help"]})
+def root() -> None:
+    """Versioned repos, an S3 gateway, pipelines and a /pfs mount, in one process.
+
+    `serve` runs the appliance; every other command talks to the one that runs on $APPLIANCE_HOME, by default the platform's
+    directory for data.
+    """
+
+
+def _verb(name: str, text: str) -> Verb:
+    verb = Verb(name, help=text)
+    root.add_command(verb)
+    return verb
+
+
+create = _verb("create", "Make a repo, branch or pipeline.")
+update = _verb("update", "Change a repo or pipeline.")
+inspect = _verb("inspect", "Show everything about one thing.")
+list_ = _verb("list", "Show many things, a line each.")
+delete = _verb("delete", "Remove something.")
+start = _verb("start", "Start a commit or a pipeline.")
+finish = _verb("finish", "Finish a commit.")
+stop = _verb("stop", "Stop a job or a pipeline.")
+wait = _verb("wait", "Wait until a commit or job is finished.")
+put = _verb("put", "Write files into a repo.")
+get = _verb("get", "Read files from a repo.")
+deploy = _verb("deploy", "Give the appliance credentials for other object stores.")

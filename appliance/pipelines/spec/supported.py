@@ -1,0 +1,49 @@
+"""What a valid spec may ask for and this version does not run. Pure."""
+
+from collections.abc import Callable
+
+from appliance.errors import Unsupported
+from appliance.pipelines.spec.model import Input, PfsInput, Spec, iter_nodes
+
+
+def check_supported(spec: Spec) -> None:
+    """Raise Unsupported, naming all of it, if this version does not run something that a valid spec asks for."""
+    found = [what for what, is_used in _NOT_RUN if is_used(spec)]
+    if found:
+        raise Unsupported(f"pipeline {spec.name}: this version does not run {', '.join(found)}")
+
+
+def _in_input(is_used: Callable[[Input], object]) -> Callable[[Spec], bool]:
+    return lambda spec: any(is_used(node) for node in iter_nodes(spec.input))
+
+
+def _in_pfs(is_used: Callable[[PfsInput], object]) -> Callable[[Spec], bool]:
+    return lambda spec: any(node.pfs and is_used(node.pfs) for node in iter_nodes(spec.input))
+
+
+def _uses_project(spec: Spec) -> bool:
+    nodes = list(iter_nodes(spec.input))
+    used = {spec.pipeline.project.name, *(leaf.project for node in nodes if (leaf := node.pfs or node.cron))}
+    return not used <= {"", "default"}
+
+
+# What runs in a later version loses its line here, and nothing else.
+_NOT_RUN: tuple[tuple[str, Callable[[Spec], object]], ...] = (
+    ("union inputs", _in_input(lambda node: node.union)),
+    ("join inputs", _in_input(lambda node: node.join)),
+    ("group inputs", _in_input(lambda node: node.group)),
+    ("cron inputs", _in_input(lambda node: node.cron)),
+    ("`lazy`", _in_pfs(lambda leaf: leaf.lazy)),
+    ("`empty_files`", _in_pfs(lambda leaf: leaf.empty_files)),
+    ("`trigger`", _in_pfs(lambda leaf: leaf.trigger)),
+    ("`propagation_spec.never`", _in_pfs(lambda leaf: leaf.propagation_spec.never)),
+    ('`repo_type: "meta"`', _in_pfs(lambda leaf: leaf.repo_type == "meta")),
+    ("spouts", lambda spec: spec.spout),
+    ("services", lambda spec: spec.service),
+    ("`transform.secrets`", lambda spec: spec.transform.secrets),
+    ("`transform.err_cmd`", lambda spec: spec.transform.err_cmd),
+    ("`transform.user`", lambda spec: spec.transform.user),
+    ("`transform.datum_batching`", lambda spec: spec.transform.datum_batching),
+    ("`egress.sql_database`", lambda spec: spec.egress and spec.egress.sql_database),
+    ("projects other than `default`", _uses_project),
+)

@@ -1,0 +1,43 @@
+"""`scripts/bench` runs and leaves nothing behind. What it measures is not for tests to judge."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "bench.py"
+ROWS = [
+    *("put", "put, 16 in parallel", "get", "head", "list, 200 keys"),
+    *("put 16 MiB", "put 16 MiB, multipart", "get 16 MiB"),
+    *("put_object", "get_object", "head_object", "list_objects_v2, 200 keys", "upload_file 16 MiB", "download_file 16 MiB"),
+]
+
+
+def test_the_s3_table_has_every_row(tmp_path: Path) -> None:
+    numbers = tmp_path / "numbers.json"
+    command = [sys.executable, str(SCRIPT), "s3", "--quick", "--rounds", "1", "--json", str(numbers)]
+    done = subprocess.run([*command, "--directory", str(tmp_path)], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    printed = [line.partition("  ")[0] for line in done.stdout.splitlines()]
+    assert [row for row in ROWS if row not in printed] == []
+    assert list(json.loads(numbers.read_text())["operations"]) == ROWS
+    assert [left.name for left in tmp_path.iterdir()] == ["numbers.json"]
+
+
+def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "s3", "--quick", "--directory", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.glob("*/durable/ready.json")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 143
+    assert list(tmp_path.iterdir()) == []
+    assert str(tmp_path) not in _commands()
+
+
+def _commands() -> str:
+    """Return the command lines of everything that runs."""
+    return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout

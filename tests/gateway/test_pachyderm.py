@@ -1,0 +1,234 @@
+"""What Pachyderm's own tests of its gateway assert (`src/server/pfs/s3/master_test.go`), on buckets `branch.repo`."""
+
+import hashlib
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from boto3.s3.transfer import TransferConfig
+from gateway.helpers import Served, body_of, keys_of, prefixes_of, refused
+from store.helpers import create_repos, fork, put, put_all, tree
+
+from appliance.store import repos
+
+LARGE = 68_157_450
+RECURSIVE = {
+    "": ["0", "rootdir/1", "rootdir/subdir/2"],
+    "r": ["rootdir/1", "rootdir/subdir/2"],
+    "rootdir": ["rootdir/1", "rootdir/subdir/2"],
+    "rootdir/": ["rootdir/1", "rootdir/subdir/2"],
+    "rootdir/s": ["rootdir/subdir/2"],
+    "rootdir/subdir": ["rootdir/subdir/2"],
+    "rootdir/subdir/": ["rootdir/subdir/2"],
+    "rootdir/subdir/2": ["rootdir/subdir/2"],
+}
+
+
+def bucket_names(s3: Any) -> list[str]:
+    return [item["Name"] for item in s3.list_buckets()["Buckets"]]
+
+
+def branches(gateway: Served, repo: str) -> tuple[str, ...]:
+    with gateway.store.snapshot() as db:
+        return repos.get_repo(db, repo).branches
+
+
+def exists(s3: Any, bucket: str) -> bool:
+    try:
+        s3.head_bucket(Bucket=bucket)
+    except s3.exceptions.ClientError as error:
+        assert error.response["Error"]["Code"] == "404"
+        return False
+    return True
+
+
+def test_list_buckets_has_every_branch(gateway: Served, s3: Any) -> None:
+    began = datetime.now(UTC) - timedelta(seconds=1)
+    create_repos(gateway.store, "data")
+    fork(gateway.store, "data", "master")
+    fork(gateway.store, "data", "branch")
+    listed = s3.list_buckets()["Buckets"]
+    assert [item["Name"] for item in listed] == ["branch.data", "master.data"]
+    assert all(began <= item["CreationDate"] <= datetime.now(UTC) for item in listed)
+
+
+def test_list_buckets_leaves_out_a_repo_without_branches(gateway: Served, s3: Any) -> None:
+    create_repos(gateway.store, "data")
+    assert bucket_names(s3) == []
+
+
+def test_list_buckets_leaves_out_system_repos(gateway: Served, s3: Any) -> None:
+    create_repos(gateway.store, "data")
+    fork(gateway.store, "data", "master")
+    assert not [name for name in bucket_names(s3) if "meta" in name or "spec" in name]
+
+
+def test_get_object(gateway: Served, s3: Any) -> None:
+    create_repos(gateway.store, "data")
+    put(gateway.store, "data", "/file", b"content")
+    assert body_of(s3, "master.data", "file") == b"content"
+
+
+def test_get_object_in_branch(gateway: Served, s3: Any) -> None:
+    create_repos(gateway.store, "data")
+    put(gateway.store, "data", "/file", b"content", branch="branch")
+    assert body_of(s3, "branch.data", "file") == b"content"
+
+
+def test_stat_object(gateway: Served, s3: Any) -> None:
+    began = datetime.now(UTC) - timedelta(seconds=1)
+    create_repos(gateway.store, "data")
+    put(gateway.store, "data", "/file.txt", b"new-content")
+    found = s3.head_object(Bucket="master.data", Key="file.txt")
+    assert found["ETag"]
+    assert found["ContentType"] == "text/plain; charset=utf-8"
+    assert found["ContentLength"] == 11
+    assert began <= found["LastModified"] <= datetime.now(UTC)
+
+
+def test_put_object_replaces(gateway: Served, s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="file", Body=b"content1")
+    s3.put_object(Bucket=bucket, Key="file", Body=b"content2")
+    assert body_of(s3, bucket, "file") == b"content2"
+    assert tree(gateway.store, "data") == {"/file": b"content2"}
+
+
+def test_remove_object_twice(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="file", Body=b"content")
+    s3.delete_object(Bucket=bucket, Key="file")
+    s3.delete_object(Bucket=bucket, Key="file")
+    with refused("NoSuchKey", 404, "^The specified key does not exist.$"):
+        s3.get_object(Bucket=bucket, Key="file")
+
+
+def test_large_object_comes_back_as_it_was(tmp_path: Any, s3: Any, bucket: str) -> None:
+    data = random.Random(0).randbytes(LARGE)
+    (tmp_path / "up").write_bytes(data)
+    config = TransferConfig(multipart_threshold=8 * 1024 * 1024, max_concurrency=4)
+    s3.upload_file(str(tmp_path / "up"), bucket, "file", Config=config)
+    assert hashlib.md5(body_of(s3, bucket, "file")).digest() == hashlib.md5(data).digest()
+    assert s3.head_object(Bucket=bucket, Key="file")["ETag"].endswith('-9"')
+
+
+def test_large_object_to_an_unknown_bucket(s3: Any) -> None:
+    with refused("NoSuchBucket", 404, "^The specified bucket does not exist.$"):
+        s3.create_multipart_upload(Bucket="foobar", Key="file")
+
+
+def test_get_object_of_an_empty_branch(gateway: Served, s3: Any) -> None:
+    create_repos(gateway.store, "data")
+    fork(gateway.store, "data", "branch")
+    with refused("NoSuchKey", 404, "^The specified key does not exist.$"):
+        s3.get_object(Bucket="branch.data", Key="file")
+
+
+def test_get_object_without_branch(gateway: Served, s3: Any) -> None:
+    create_repos(gateway.store, "data")
+    with refused("NoSuchBucket", 404, "^The specified bucket does not exist.$"):
+        s3.get_object(Bucket="branch.data", Key="file")
+
+
+def test_get_object_without_repo(s3: Any) -> None:
+    with refused("NoSuchBucket", 404, "^The specified bucket does not exist.$"):
+        s3.get_object(Bucket="master.nothing", Key="file")
+
+
+def test_make_bucket_makes_the_repo(gateway: Served, s3: Any) -> None:
+    s3.create_bucket(Bucket="master.data")
+    assert branches(gateway, "data") == ("master",)
+
+
+def test_make_bucket_with_branch(gateway: Served, s3: Any) -> None:
+    s3.create_bucket(Bucket="branch.data")
+    assert branches(gateway, "data") == ("branch",)
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
+def test_make_bucket_with_region(gateway: Served, s3: Any, region: str) -> None:
+    s3.create_bucket(Bucket="master.data", CreateBucketConfiguration={"LocationConstraint": region})
+    assert branches(gateway, "data") == ("master",)
+
+
+def test_make_bucket_again(s3: Any, bucket: str) -> None:
+    text = "^The bucket you tried to create already exists, and you own it.$"
+    with refused("BucketAlreadyOwnedByYou", 409, text):
+        s3.create_bucket(Bucket=bucket)
+
+
+def test_make_bucket_for_another_branch(gateway: Served, s3: Any, bucket: str) -> None:
+    s3.create_bucket(Bucket="branch.data")
+    assert branches(gateway, "data") == ("master", "branch")
+
+
+def test_bucket_exists_from_its_branch_on(gateway: Served, s3: Any) -> None:
+    assert not exists(s3, "master.data")
+    create_repos(gateway.store, "data")
+    assert not exists(s3, "master.data")
+    fork(gateway.store, "data", "master")
+    assert exists(s3, "master.data")
+    assert not exists(s3, "branch.data")
+    fork(gateway.store, "data", "branch")
+    assert exists(s3, "branch.data")
+
+
+def test_remove_bucket(s3: Any) -> None:
+    # Skipped in Pachyderm 2 as "broken in 2.0": there an empty bucket can not be removed.
+    s3.create_bucket(Bucket="master.data")
+    s3.create_bucket(Bucket="branch.data")
+    s3.delete_bucket(Bucket="master.data")
+    s3.delete_bucket(Bucket="branch.data")
+    assert bucket_names(s3) == []
+
+
+def test_remove_bucket_of_a_repo_without_branches(gateway: Served, s3: Any) -> None:
+    create_repos(gateway.store, "data")
+    with refused("NoSuchBucket", 404):
+        s3.delete_bucket(Bucket="master.data")
+
+
+def test_list_objects_paginated_through_every_name_of_a_bucket(gateway: Served, s3: Any) -> None:
+    create_repos(gateway.store, "data")
+    numbers = [str(number) for number in range(1001)]
+    commit = put_all(
+        gateway.store, "data", {f"/{n}": b"" for n in numbers} | {f"/dir/{n}": b"" for n in range(10)}
+    )
+    paginator = s3.get_paginator("list_objects")
+    for name in ("master.data", f"{commit}.data", f"{commit}.master.data"):
+        pages = list(paginator.paginate(Bucket=name, Delimiter="/"))
+        assert len(pages) == 2
+        assert [key for page in pages for key in keys_of(page)] == sorted(numbers)
+        assert [prefix for page in pages for prefix in prefixes_of(page)] == ["dir/"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [("1", [str(n) for n in range(120) if str(n).startswith("1")]), ("dir/", [f"dir/{n}" for n in range(10)])],
+)
+def test_list_objects_below_a_prefix(gateway: Served, s3: Any, prefix: str, expected: list[str]) -> None:
+    create_repos(gateway.store, "data")
+    files = {f"/{n}": b"" for n in range(120)} | {f"/dir/{n}": b"" for n in range(10)}
+    put_all(gateway.store, "data", files)
+    page = s3.list_objects(Bucket="master.data", Prefix=prefix, Delimiter="/")
+    assert keys_of(page) == sorted(expected)
+
+
+def test_list_objects_of_an_empty_branch(gateway: Served, s3: Any) -> None:
+    create_repos(gateway.store, "data")
+    fork(gateway.store, "data", "branch")
+    assert keys_of(s3.list_objects(Bucket="branch.data")) == []
+
+
+def test_list_objects_recursive(gateway: Served, s3: Any) -> None:
+    create_repos(gateway.store, "data")
+    put_all(gateway.store, "data", {f"/{key}": key.encode() for key in RECURSIVE[""]})
+    for prefix, expected in RECURSIVE.items():
+        assert keys_of(s3.list_objects(Bucket="master.data", Prefix=prefix)) == expected
+
+
+def test_listed_files_have_etag_and_size(gateway: Served, s3: Any) -> None:
+    create_repos(gateway.store, "data")
+    put_all(gateway.store, "data", {f"/{key}": key.encode() for key in RECURSIVE[""]})
+    for item in s3.list_objects(Bucket="master.data")["Contents"]:
+        assert item["Size"] == len(item["Key"])
+        assert item["ETag"] == f'"{hashlib.md5(item["Key"].encode()).hexdigest()}"'
