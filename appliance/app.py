@@ -65,7 +65,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         if problem := await trio.to_thread.run_sync(probe_namespaces):
             notices = (*notices, f"ordinary pipelines can not run here: {problem}")
         profiles = Profiles(config.data)
-        doors = _make_doors(store, launcher, config, mount)
+        doors = await trio.to_thread.run_sync(_make_doors, store, launcher, config, mount)
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(Scheduler(doors, partial(_copy_out, profiles)).run)
         yield App(config, store, profiles, endpoint, mount, notices)
@@ -88,13 +88,19 @@ def _url(listeners: Sequence[trio.SocketListener]) -> str:
 async def _serving(
     store: Store, buckets: BucketMap, listeners: list[trio.SocketListener], *, strict: bool
 ) -> AsyncIterator[None]:
-    """Serve S3 on listeners for as long as the context is open."""
+    """Serve S3 on listeners for as long as the context is open. An error of the block leaves it as it is, in no group."""
     gateway = _LateGateway(store, buckets, strict=strict)
+    failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(httpd.serve, gateway.handle, listeners, error_reply=_error_reply))
         nursery.start_soon(gateway.load)
-        yield
+        try:
+            yield
+        except Exception as error:
+            failure = error
         nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 class _LateGateway:
@@ -148,7 +154,7 @@ async def _open_mount(stack: AsyncExitStack, store: Store, config: Config) -> tu
 def _make_doors(store: Store, launcher: Launcher, config: Config, mount: Path | None) -> Doors:
     scratch = config.data / "scratch"
     remove_tree(scratch)
-    scratch.mkdir(mode=0o700)
+    scratch.mkdir(mode=0o700, exist_ok=True)
     return Doors(
         store=store,
         launcher=launcher,
@@ -179,7 +185,7 @@ async def _open_sidecar(
 
 def _sidecar_buckets(store: Store, strict: bool, inputs: Sequence[DatumInput], datum_row: int | None) -> dict[str, Bucket]:
     with store.snapshot() as db:
-        created = {item.repo: repos.get_repo(db, item.repo).created_ns for item in inputs}
+        created = {item.repo: repos.get_created_ns(db, item.repo) for item in inputs}
         buckets: dict[str, Bucket] = {
             item.name: InputBucket(item.name, item.repo, CommitId(item.commit), created[item.repo]) for item in inputs
         }

@@ -110,7 +110,7 @@ def parse_revision(text: str) -> Revision:
         check_name("branch", text)
         raise InvalidRequest(f'invalid ancestry syntax "{text}"')
     name, from_root, walk = found.groups()
-    return Revision(name, _count_steps(text, walk), int(from_root) if from_root else None)
+    return Revision(name, _count_steps(text, walk), _bounded(from_root) if from_root else None)
 
 
 def _count_steps(text: str, walk: str) -> int:

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import select
 import shutil
 import signal
 import socket
@@ -118,6 +119,8 @@ class Connection:
 
     def exchange(self, call: Call) -> Answer:
         """Send a request and receive all of the answer. Raises OSError, BenchFailed."""
+        if self._sock is not None and select.select([self._sock], [], [], 0)[0]:
+            self.close()  # it was idle, and what there is to read before a request is the server's end of it
         sock = self._sock or self._connect()
         sock.sendall(call.head)
         for piece in call.body:
@@ -165,10 +168,14 @@ class Connection:
         return Answer(status, head, rest, size)
 
     def _receive_chunked(self, sock: socket.socket, status: int, head: bytes, rest: bytes) -> Answer:
-        """XML only, so the end of the last chunk can not be part of what it carries, and sizes need not be taken out."""
+        """XML only, so what ends the last chunk can not be part of what is carried."""
         while not rest.endswith(b"\r\n0\r\n\r\n") and rest != b"0\r\n\r\n":
             rest += self._receive(sock)
-        return Answer(status, head, rest, len(rest))
+        body = b""
+        while rest:
+            size, _, rest = rest.partition(b"\r\n")
+            body, rest = body + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+        return Answer(status, head, body, len(body))
 
 
 class Bulk:
@@ -282,7 +289,10 @@ class Server:
 
     def exchange(self, call: Call, connection: int = 0, size_bytes: int | None = None) -> Answer:
         """Send a request. Raises BenchFailed unless it succeeds, with a body of that size if one is given."""
-        answer = self.connections[connection].exchange(call)
+        try:
+            answer = self.connections[connection].exchange(call)
+        except OSError as error:
+            raise BenchFailed(f"{self.name} did not answer: {error}\n{self.log_end()}") from error
         if answer.status not in (200, 204) or size_bytes not in (None, answer.size_bytes):
             request = call.head.partition(b"\r\n")[0].decode()
             raise BenchFailed(f"{self.name} answered {request} with {answer.head!r} {answer.body[:500]!r}\n{self.log_end()}")
@@ -499,9 +509,8 @@ def _mib(size_bytes: int) -> str:
 def fill(server: Server, page_keys: int) -> None:
     """Make the bucket, and a page of small objects in it."""
     server.exchange(server.call("PUT", ""))
-    first, *others = _puts(server, (f"list/{item:04}" for item in range(page_keys)))
-    server.exchange(first)  # alone: rclone forgets a few of the objects that make their directory all at once
-    _side_by_side(server, [others[start::PARALLEL] for start in range(PARALLEL)])()
+    puts = _puts(server, (f"list/{item:04}" for item in range(page_keys)))
+    _side_by_side(server, [puts[start::PARALLEL] for start in range(PARALLEL)])()
 
 
 # -- measuring
@@ -612,7 +621,7 @@ def describe(scratch: Path) -> dict[str, Any]:
 
 def print_heading(facts: dict[str, Any], rounds: int) -> None:
     print(
-        f"S3: the appliance (durable and fast) beside moto's server and rclone serve s3, median of {rounds} rounds\n"
+        f"S3: the appliance (durable and fast) beside moto's server and rclone serve s3, median of up to {rounds} rounds\n"
         f"{facts['cores']} cores (load {facts['load']:.1f} before), {facts['kernel']}, Python {facts['python']}, "
         f"{facts['file_system']} with {facts['fsync_ms']:.2f} ms for an fsync\n"
         "durable: acknowledged survives a power cut; fast: survives a killed process. moto keeps objects in memory and\n"
@@ -624,7 +633,7 @@ def print_heading(facts: dict[str, Any], rounds: int) -> None:
 def run_s3(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """Print the tables of the gateway and return the raw numbers."""
     started = time.monotonic()
-    deadline = started + (15 if options.quick else 130)
+    deadline = started + (15 if options.quick else 140)
     facts = describe(scratch)
     page_keys = 200 if options.quick else 1000
     big_bytes = (16 if options.quick else 256) * 1024**2
@@ -641,8 +650,12 @@ def run_s3(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         for server in servers:
             fill(server, page_keys)
         rss = {"at the start": {server.name: server.peak_rss_bytes() for server in servers}}
+        left = sum(len(operations) for operations in tables.values())
         for title, operations in tables.items():
-            measured |= {operation.name: measure(operation, servers, options.rounds, deadline) for operation in operations}
+            for operation in operations:
+                now = time.monotonic()
+                measured[operation.name] = measure(operation, servers, options.rounds, now + (deadline - now) / left)
+                left -= 1
             print_table(
                 [title, *NAMES, *RATIOS], (speed_cells(operation, measured[operation.name]) for operation in operations)
             )
@@ -653,9 +666,9 @@ def run_s3(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         ["Peak resident memory", *NAMES],
         ([f"{when}", *(f"{sizes[name] / 1e6:.0f} MB" for name in NAMES)] for when, sizes in rss.items()),
     )
-    short = [name for name, row in measured.items() if len(row[NAMES[0]].seconds) < options.rounds]
-    if short:
-        print(f"Fewer rounds, for lack of time: {', '.join(short)}")
+    counts = {name: len(row[NAMES[0]].seconds) for name, row in measured.items()}
+    if short := [f"{name}: {count}" for name, count in counts.items() if count < options.rounds]:
+        print(f"Fewer rounds for lack of time: {'; '.join(short)}")
     print(f"Measured in {time.monotonic() - started:.0f} s")
     numbers = {name: {server: asdict(taken) for server, taken in row.items()} for name, row in measured.items()}
     return {"machine": facts, "operations": numbers, "peak_rss_bytes": rss}
@@ -686,7 +699,7 @@ def main() -> int:
     options = parse_options(sys.argv[1:])
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(143))
-    scratch = Path(tempfile.mkdtemp(prefix="appliance-bench-", dir=options.directory))
+    scratch = Path(tempfile.mkdtemp(prefix="bench-", dir=options.directory))
     tempfile.tempdir = str(scratch)
     try:
         numbers = TABLES[options.table][1](options, scratch)

@@ -1,12 +1,13 @@
 """About the appliance itself: its doors, its version, and how to reach it."""
 
 import shlex
+import time
 
 import click
 
 from appliance import __version__
 from appliance.cli import verbs
-from appliance.cli.connection import call
+from appliance.cli.connection import ask_until, call
 from appliance.cli.options import styled
 from appliance.cli.output import Facts, Style, print_one, table
 from appliance.cli.verbs import root
@@ -21,6 +22,24 @@ _REGION = "us-east-1"
 def inspect_appliance(style: Style) -> None:
     """Show where the appliance keeps its data and which doors are open."""
     print_one(style, call("inspect_appliance"), describe)
+
+
+@verbs.wait.command("appliance")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), default=30, show_default=True, metavar="SECONDS")
+def wait_appliance(timeout_s: float) -> None:
+    """Wait until the appliance of this data directory answers; the exit status is 1 if it does not in time."""
+    deadline = time.monotonic() + timeout_s
+    ask_until(lambda: _is_running(give_up=time.monotonic() > deadline), bool)
+
+
+def _is_running(*, give_up: bool) -> bool:
+    try:
+        call("inspect_appliance")
+    except ApplianceError:
+        if give_up:
+            raise
+        return False
+    return True
 
 
 def describe(facts: Facts) -> dict[str, str | None]:

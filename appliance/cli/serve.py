@@ -120,5 +120,5 @@ def _announce(app: "App") -> None:
         "strict": config.strict,
         "notices": [*app.notices, *([f"other commands need APPLIANCE_HOME={quote(str(config.data))}"] if elsewhere else [])],
     }
-    click.echo(lines(describe(facts)), nl=False)
     log.info("ready: S3 at %s, mount at %s", app.s3_endpoint, app.mount or "none")
+    click.echo(lines(describe(facts)), nl=False)

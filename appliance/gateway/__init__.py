@@ -5,6 +5,7 @@ signature   who signed a request (pure)
 chunked     aws-chunked bodies (pure)
 checksums   the checksums a client announced, computed on the way
 request     what moto sees of a request
+offered     what is refused before anybody looks at it
 responses   moto's S3Response, with our verbs on objects
 backend     moto's S3Backend: S3 verbs as store calls; refuses what is not offered
 buckets     bucket maps: all repos, or one job's inputs and output

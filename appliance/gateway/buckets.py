@@ -210,9 +210,10 @@ class OutBucket:
         return files.EMPTY if self.write_only else files.Snapshot((files.Staging(self.datum),))
 
     def check_writable(self, db: Db) -> None:
-        """It always is."""
+        jobs.check_writable(db, self.datum)
 
     def target(self, db: Db) -> str:
+        self.check_writable(db)
         return f"datum/{self.datum}"
 
     def put(self, db: Db, path: str, kind: Kind, content: Content, metadata: Metadata) -> None:
@@ -260,7 +261,7 @@ def _parse_branch_bucket(name: str) -> BucketName:
 
 
 def _open_bucket(db: Db, name: str, parsed: BucketName) -> Bucket:
-    created_ns = repos.get_repo(db, parsed.repo).created_ns
+    created_ns = repos.get_created_ns(db, parsed.repo)
     if parsed.commit is not None:
         commits.get_commit(db, parsed.repo, parsed.commit)
         if parsed.branch != DEFAULT_BRANCH:  # only the commit selects content, but the name has to make sense

@@ -20,74 +20,18 @@ from appliance.gateway import listing
 from appliance.gateway.backend import MAX_PARTS, RepoBackend, Source, precondition_failed
 from appliance.gateway.conditions import evaluate
 from appliance.gateway.errors import S3Error, invalid_argument, not_implemented
+from appliance.gateway.offered import check_offered
 from appliance.gateway.request import GatewayRequest, StagedObject
 from appliance.gateway.views import OWNER, REGION, ObjectView, iso_time, metadata_from
 from appliance.store.uploads import Upload
 
 Answer = tuple[int, dict[str, str], Any]
 
-# Query parameters that make a request something else (the S3 API's "subresources"), and which of them are offered.
-_SUBRESOURCES = frozenset(
-    (
-        *("accelerate", "acl", "analytics", "attributes", "cors", "delete", "encryption", "intelligent-tiering"),
-        *("inventory", "legal-hold", "lifecycle", "location", "logging", "metadataConfiguration", "metadataTable"),
-        *("metrics", "notification", "object-lock", "ownershipControls", "policy", "policyStatus", "publicAccessBlock"),
-        *("renameObject", "replication", "requestPayment", "restore", "retention", "select", "session", "tagging"),
-        *("torrent", "uploadId", "uploads", "versioning", "versions", "website"),
-    )
-)
-_OFFERED = {
-    ("bucket", "GET"): {
-        *("location", "uploads", "versioning"),
-        *("cors", "encryption", "lifecycle", "object-lock", "ownershipControls", "policy", "publicAccessBlock"),
-        *("replication", "tagging", "website"),
-    },
-    ("bucket", "PUT"): {"versioning"},
-    ("bucket", "POST"): {"delete"},
-    ("object", "GET"): {"uploadId"},
-    ("object", "PUT"): {"uploadId"},
-    ("object", "POST"): {"uploads", "uploadId"},
-    ("object", "DELETE"): {"uploadId"},
-}
-# Headers that ask for what is not offered: taking the request without it would be a lie.
-_REFUSED_HEADERS = (
-    "x-amz-bucket-object-lock-enabled",
-    "x-amz-copy-source-server-side-encryption",
-    "x-amz-grant-",
-    "x-amz-if-match-",
-    "x-amz-mp-object-size",
-    "x-amz-object-lock-",
-    "x-amz-server-side-encryption",
-    "x-amz-tagging",
-    "x-amz-website-redirect-location",
-    "x-amz-write-offset-bytes",
-)
-_HARMLESS = {
-    "x-amz-acl": {"private", "bucket-owner-full-control"},
-    "x-amz-storage-class": {"STANDARD"},
-    "x-amz-object-ownership": {"BucketOwnerEnforced"},
-    "x-amz-bucket-object-lock-enabled": {"false"},
-    "x-amz-tagging-directive": {"COPY"},
-}
 _RANGE = re.compile(r"bytes=(\d{1,19}-\d{0,19}|-\d{1,19})")
 _OVERRIDES = {
     f"response-{name.lower()}": name
     for name in ("Content-Type", "Content-Language", "Expires", "Cache-Control", "Content-Disposition", "Content-Encoding")
 }
-
-
-def check_offered(request: GatewayRequest) -> None:
-    """Raise S3Error NotImplemented for a request that asks for anything we do not do."""
-    kind = "bucket" if request.address.key is None else "object"
-    asked = _SUBRESOURCES & request.address.query.keys()
-    if asked - _OFFERED.get((kind, request.method), set()):
-        raise not_implemented()
-    for name, value in request.headers.items():
-        lower = name.lower()
-        if value in _HARMLESS.get(lower, ()):
-            continue
-        if lower in _HARMLESS or lower.startswith(_REFUSED_HEADERS):
-            raise not_implemented()
 
 
 class GatewayResponse(S3Response):  # type: ignore[misc]

@@ -88,10 +88,19 @@ class Gateway:
         return await trio.to_thread.run_sync(function, *arguments, limiter=self._workers)
 
 
+_CODES = {
+    405: "MethodNotAllowed",
+    408: "RequestTimeout",
+    413: "EntityTooLarge",
+    414: "KeyTooLongError",
+    500: "InternalError",
+    501: "NotImplemented",
+}
+
+
 def error_reply(status: int, text: str) -> Reply:
     """Return the answer to what `httpd` refused by itself, in S3's dialect."""
-    code = {400: "InvalidRequest", 408: "RequestTimeout", 414: "KeyTooLongError", 500: "InternalError"}.get(status)
-    error = S3Error(code or "InvalidRequest", text, status)
+    error = S3Error(_CODES.get(status, "InvalidRequest"), text, status)
     return Reply(status, [("Content-Type", "application/xml")], render(error, "", secrets.token_hex(8).upper()))
 
 

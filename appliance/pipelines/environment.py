@@ -6,7 +6,19 @@ cloud: a job must not reach one by accident.
 
 from collections.abc import Mapping
 
-_REMOVED_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "GCLOUD_", "CLOUDSDK_", "S3_", "APPLIANCE_")
+_REMOVED_PREFIXES = (
+    "AWS_",
+    "AZURE_",
+    "GOOGLE_",
+    "GCLOUD_",
+    "CLOUDSDK_",
+    "BOTO_",
+    "MC_HOST_",
+    "RCLONE_",
+    "S3_",
+    "APPLIANCE_",
+)
+_PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Both keys of the sidecar's pair, as Pachyderm has them while authentication is off.
 _KEY = "default"
@@ -18,11 +30,20 @@ def base_environment(inherited: Mapping[str, str]) -> dict[str, str]:
     kept.setdefault("PATH", _PATH)
     return {
         **kept,
+        **_around_proxy(kept),
         # The files these name by default may hold real credentials.
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         "AWS_CONFIG_FILE": "/dev/null",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
+
+
+def _around_proxy(kept: Mapping[str, str]) -> dict[str, str]:
+    """Where a proxy is set, loopback goes around it: no proxy reaches a job's own gateway."""
+    if not any(kept.get(name) for name in _PROXIES):
+        return {}
+    spared = kept.get("no_proxy") or kept.get("NO_PROXY")
+    return dict.fromkeys(("no_proxy", "NO_PROXY"), f"{spared},127.0.0.1" if spared else "127.0.0.1")
 
 
 def s3_environment(endpoint: str) -> dict[str, str]:

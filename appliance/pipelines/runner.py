@@ -6,6 +6,7 @@ transaction with the job's end. What is done is in the database; a job that a cr
 
 import itertools
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from threading import Event
@@ -13,7 +14,7 @@ from typing import Protocol
 
 import trio
 
-from appliance.errors import ApplianceError, JobNotFound
+from appliance.errors import ApplianceError, JobNotFound, PipelineNotFound
 from appliance.globs import compile_glob
 from appliance.pipelines import worker
 from appliance.pipelines.datums import Datum, Match, iter_datums
@@ -28,6 +29,10 @@ from appliance.store.jobs import Job, NewDatum, StoredDatum
 log = logging.getLogger(__name__)
 
 _BATCH = 500
+# Each page of the output costs a look at all datums, so there should be few of them.
+_OUTPUT_PAGE = 5000
+# Datums at a time: more than cores, for many wait for something else, but not as many as anybody may ask for.
+_MOST_WORKERS = max(32, 4 * (os.cpu_count() or 1))
 
 
 class Egress(Protocol):
@@ -39,18 +44,37 @@ class Egress(Protocol):
 
 
 async def run_job(doors: Doors, egress: Egress, row: int) -> None:
-    """Run a job to its end, whatever that is. Cancelling leaves it to be taken up again."""
+    """Run a job to its end, whatever that is. Cancelling leaves it to be taken up again; its log is kept.
+
+    Raises ApplianceError if not even its failure can be written down.
+    """
     try:
         job = await write(doors.store, lambda db: jobs.begin_job(db, row))
-        spec = await trio.to_thread.run_sync(_load_spec, doors.store, job)
     except JobNotFound:
+        return
+    if job.finished_ns is not None:  # between the plan and now
         return
     logs = LogBuffer(doors.store, row)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(logs.run)
-        await _run_to_end(doors, egress, job, spec, logs)
-        await logs.flush()
+        try:
+            await _run_to_end(doors, egress, job, logs)
+        finally:
+            with trio.CancelScope(shield=True):  # what user code said while it was being stopped is the most wanted
+                await logs.flush()
         nursery.cancel_scope.cancel()
+
+
+async def _run_to_end(doors: Doors, egress: Egress, job: Job, logs: "LogBuffer") -> None:
+    try:
+        spec = await trio.to_thread.run_sync(_load_spec, doors.store, job)
+        with trio.move_on_after(_time_left(job, spec)) as limit:
+            await _run(doors, egress, job, spec, logs)
+    except Exception as raised:
+        await _end_badly(doors, job, logs, _innermost(raised))
+    else:
+        if limit.cancelled_caught:
+            await _fail(doors, job, logs, "killed", "job timed out")
 
 
 def _load_spec(store: Store, job: Job) -> Spec:
@@ -58,22 +82,25 @@ def _load_spec(store: Store, job: Job) -> Spec:
         return from_json(pipelines.get_spec(db, job.pipeline, job.version))
 
 
-async def _run_to_end(doors: Doors, egress: Egress, job: Job, spec: Spec, logs: "LogBuffer") -> None:
-    with trio.move_on_after(_time_left(job, spec)) as limit:
-        try:
-            await _run(doors, egress, job, spec, logs)
-        except JobNotFound:
-            return
-        except ApplianceError as error:
-            await _fail(doors, job, "failure", str(error))
-        except Exception as error:
-            log.exception("job %s@%s", job.pipeline, job.id)
-            await _fail(doors, job, "failure", f"internal error: {error!r}")
-    if limit.cancelled_caught:
-        await _fail(doors, job, "killed", "job timed out")
+def _innermost(error: Exception) -> Exception:
+    """Return what was raised first in the nurseries that an error came through."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
-async def _fail(doors: Doors, job: Job, state: str, reason: str) -> None:
+async def _end_badly(doors: Doors, job: Job, logs: "LogBuffer", error: Exception) -> None:
+    if isinstance(error, JobNotFound | PipelineNotFound):  # deleted while it ran
+        return
+    if isinstance(error, ApplianceError):
+        await _fail(doors, job, logs, "failure", str(error))
+    else:
+        log.error("job %s@%s", job.pipeline, job.id, exc_info=error)
+        await _fail(doors, job, logs, "failure", f"internal error: {error!r}")
+
+
+async def _fail(doors: Doors, job: Job, logs: "LogBuffer", state: str, reason: str) -> None:
+    await logs.flush()  # before the end is known, for who follows the log stops there
     await write(doors.store, lambda db: jobs.fail_job(db, job.row, state, reason))
 
 
@@ -88,6 +115,7 @@ async def _run(doors: Doors, egress: Egress, job: Job, spec: Spec, logs: "LogBuf
         await trio.to_thread.run_sync(_list_datums, doors.store, job, spec)
         job = await write(doors.store, lambda db: jobs.run_job(db, job.row))
     await _run_datums(doors, job, spec, logs)
+    await logs.flush()
     if failed := await trio.to_thread.run_sync(_find_failed, doors.store, job):
         raise ApplianceError(f"datum {failed.id} failed: {failed.reason}")
     await trio.to_thread.run_sync(_check_output, doors.store, job)
@@ -153,7 +181,7 @@ async def _run_datums(doors: Doors, job: Job, spec: Spec, logs: "LogBuffer") -> 
     """Run the waiting datums, as many at a time as the pipeline asks for."""
     send, receive = trio.open_memory_channel[StoredDatum](0)
     async with trio.open_nursery() as nursery:
-        for _ in range(max(1, spec.parallelism_spec.constant)):
+        for _ in range(min(spec.parallelism_spec.constant, _MOST_WORKERS)):
             nursery.start_soon(_work, doors, job, spec, logs, receive.clone())
         receive.close()
         async with send:
@@ -192,8 +220,9 @@ async def _copy_out(doors: Doors, egress: Egress, job: Job, spec: Spec) -> None:
             raise ApplianceError(f"egress error: {error}") from error
 
     try:
-        # Abandoned when cancelled: the transfer notices `stopped` between two pieces.
-        await trio.to_thread.run_sync(run, abandon_on_cancel=True)
+        # Abandoned when cancelled: the transfer notices `stopped` between two pieces. It takes long, so it takes no
+        # place of those threads that everything else shares.
+        await trio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
     finally:
         stopped.set()
 
@@ -203,7 +232,7 @@ def _iter_output(store: Store, job: Job) -> Iterator[Entry]:
     after = ""
     while True:
         with store.snapshot() as db:
-            page = list(itertools.islice(jobs.iter_output(db, job.row, after=after), _BATCH))
+            page = list(itertools.islice(jobs.iter_output(db, job.row, after=after), _OUTPUT_PAGE))
         if not page:
             return
         yield from (entry for entry in page if entry.kind == Kind.FILE)
@@ -252,11 +281,11 @@ class LogBuffer:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what has come now."""
+        """Write what has come now. Cancelled or failed, what is not written stays for the next time."""
         async with self._flushing:
-            while self._lines:
-                lines, self._lines = self._lines[: self._MOST], self._lines[self._MOST :]
+            while lines := self._lines[: self._MOST]:
                 await write(self._store, lambda db, lines=lines: self._keep(db, lines))  # type: ignore[misc]
+                del self._lines[: len(lines)]
 
     def _keep(self, db: Db, lines: list[tuple[int | None, int, str, str]]) -> None:
         try:

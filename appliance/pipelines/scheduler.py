@@ -4,15 +4,22 @@
 harmless. Jobs of one pipeline run in order, those of different pipelines side by side.
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import trio
 
+from appliance.errors import ApplianceError
 from appliance.pipelines.runner import Egress, run_job
 from appliance.pipelines.worker import Doors, write
 from appliance.store import Changes, Store, jobs
 from appliance.store.jobs import Waiting
+
+log = logging.getLogger(__name__)
+
+# Before a job whose rows can not be written, because the disk is full for example, is taken up again.
+_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +58,16 @@ class Scheduler:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Plan and run; on cancellation jobs are stopped where they are, to be taken up by the next start."""
-        self._doors.store.listen(self._make_listener(trio.lowlevel.current_trio_token()))
-        async with trio.open_nursery() as nursery:
-            task_status.started()
-            while True:
-                self._wake = trio.Event()
-                await self._step(nursery)
-                await self._wake.wait()
+        forget = self._doors.store.listen(self._make_listener(trio.lowlevel.current_trio_token()))
+        try:
+            async with trio.open_nursery() as nursery:
+                task_status.started()
+                while True:
+                    self._wake = trio.Event()
+                    await self._step_if_possible(nursery)
+                    await self._wake.wait()
+        finally:
+            forget()
 
     def _make_listener(self, token: trio.lowlevel.TrioToken) -> Callable[[Changes], None]:
         def on_changes(changes: Changes) -> None:
@@ -72,27 +82,44 @@ class Scheduler:
     def _set_wake(self) -> None:
         self._wake.set()
 
+    async def _step_if_possible(self, nursery: trio.Nursery) -> None:
+        """A store that can not be written now must not end the appliance: what it has can still be read."""
+        try:
+            await self._step(nursery)
+        except ApplianceError:
+            log.exception("the scheduler could not go on, and will try again")
+            await trio.sleep(_AGAIN_S)
+            self._wake.set()
+
     async def _step(self, nursery: trio.Nursery) -> None:
         waiting = await trio.to_thread.run_sync(_list_waiting, self._doors.store)
         todo = plan(waiting, self._running.keys())
-        for row, reason in todo.give_up:
-            await write(
-                self._doors.store,
-                lambda db, row=row, reason=reason: jobs.fail_job(db, row, "unrunnable", reason),  # type: ignore[misc]
-            )
         for row in todo.stop:
             self._running[row].cancel()
         for row in todo.start:
             self._running[row] = trio.CancelScope()
             nursery.start_soon(self._run_one, row)
+        for row, reason in todo.give_up:  # last, for while it waits jobs end, and the plan is an old one
+            await write(
+                self._doors.store,
+                lambda db, row=row, reason=reason: jobs.fail_job(db, row, "unrunnable", reason),  # type: ignore[misc]
+            )
 
     async def _run_one(self, row: int) -> None:
         try:
             with self._running[row]:
-                await run_job(self._doors, self._egress, row)
+                await self._run_if_possible(row)
         finally:
             del self._running[row]
             self._wake.set()
+
+    async def _run_if_possible(self, row: int) -> None:
+        """A job ends in a way that is written down; where even that fails it is taken up again later."""
+        try:
+            await run_job(self._doors, self._egress, row)
+        except Exception:
+            log.exception("job %d could neither run nor fail, and will be tried again", row)
+            await trio.sleep(_AGAIN_S)
 
 
 def _list_waiting(store: Store) -> list[Waiting]:

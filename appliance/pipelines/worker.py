@@ -4,9 +4,10 @@ Each try begins with nothing written and leaves nothing behind when it fails. Th
 the datum says how it ended, and a crash in between means the try never was.
 """
 
+import itertools
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +25,9 @@ from appliance.store import Db, Store, jobs
 from appliance.store.jobs import Job, StoredDatum
 
 T = TypeVar("T")
+
+# A datum whose run is lost more often than this with its launcher is taken to be the reason.
+_MOST_LOST = 3
 
 OpenSidecar = Callable[[Sequence[DatumInput], int | None], AbstractAsyncContextManager[str]]
 """Opens a job's own gateway: its S3 inputs, and the row of the datum whose output is `out` (None without). Gives its URL."""
@@ -75,27 +79,34 @@ def decode_inputs(data: bytes) -> tuple[DatumInput, ...]:
 
 
 async def run_datum(doors: Doors, work: Work, on_line: OnLine, remark: Callable[[str], None]) -> str | None:
-    """Run a datum until a try succeeds or all have failed; None, or the reason of the last failure."""
-    reason: str | None = None
-    while True:
-        number = await write(doors.store, lambda db: jobs.start_try(db, work.stored.row))
-        try:
-            reason = await _try(doors, work, on_line)
-        except ProcessLost:
-            continue  # the machine's fault, not the code's
-        except ApplianceError as error:
-            reason = str(error)
+    """Run a datum until a try succeeds or all have failed; None, or the reason of the last failure.
+
+    A try that a crash of the appliance or of the launcher ended does not count, as in Pachyderm. Raises what the store
+    raises once the job has ended.
+    """
+    for number in range(1, work.spec.datum_tries + 1):
+        reason = await _run_try(doors, work, on_line, remark)
         if reason is None:
             await write(doors.store, lambda db: jobs.finish_datum(db, work.stored, "success"))
             return None
         remark(f"datum {work.stored.id}: try {number} of {work.spec.datum_tries} failed: {reason}")
-        if number >= work.spec.datum_tries:
-            await _give_up(doors, work, reason)
-            return reason
+    await write(doors.store, lambda db: jobs.finish_datum(db, work.stored, "failed", reason or ""))
+    return reason
 
 
-async def _give_up(doors: Doors, work: Work, reason: str) -> None:
-    await write(doors.store, lambda db: jobs.finish_datum(db, work.stored, "failed", reason))
+async def _run_try(doors: Doors, work: Work, on_line: OnLine, remark: Callable[[str], None]) -> str | None:
+    """Run a datum once, again if it is lost; None, or why it failed: any error is the try's own, as in Pachyderm."""
+    for lost in itertools.count(1):
+        await write(doors.store, lambda db: jobs.start_try(db, work.stored.row))
+        try:
+            return await _try(doors, work, on_line)
+        except ProcessLost as error:
+            if lost > _MOST_LOST:
+                return str(error)
+            remark(f"datum {work.stored.id}: {error}; once more")
+        except (ApplianceError, OSError) as error:
+            return str(error).encode(errors="backslashreplace").decode()
+    raise AssertionError
 
 
 async def _try(doors: Doors, work: Work, on_line: OnLine) -> str | None:
@@ -176,10 +187,11 @@ def _make_empty(directory: Path) -> None:
 
 
 def remove_tree(directory: Path) -> None:
-    """Remove a tree, also where user code took the permission to away from us."""
-    if not directory.exists():
-        return
-    for path in directory.rglob("*"):
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(0o700)
+    """Remove a tree, also where user code took the permission to away from us. What is not ours to remove stays."""
     shutil.rmtree(directory, ignore_errors=True)
+    if directory.exists():
+        for path in directory.rglob("*"):
+            if path.is_dir() and not path.is_symlink():
+                with suppress(OSError):
+                    path.chmod(0o700)
+        shutil.rmtree(directory, ignore_errors=True)

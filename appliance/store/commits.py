@@ -200,12 +200,11 @@ def start_commit(db: Db, repo: str, branch: str, *, description: str = "", paren
     found = db.row("SELECT id, head_id FROM branches WHERE repo_id = ? AND name = ?", (repo_id, branch))
     _check_startable(db, repo, branch, found)
     if parent is not None:
-        chosen = get_commit(db, repo, parent)
-        if chosen.is_open:  # what it still takes would reach back under a commit that came after it
-            raise Conflict(f"parent commit {chosen.id} has not been finished")
-        parent_row: int | None = chosen.row
+        parent_row: int | None = get_commit(db, repo, parent).row
     else:
         parent_row = found[1] if found else None
+    if parent_row is not None:
+        _check_settled(db, parent_row)
     row = append(db, repo_id, parent_row, branch, new_commit_id(), "USER", description)
     branch_id = set_head(db, repo_id, branch, row)
     commit = get_by_row(db, row)
@@ -221,6 +220,18 @@ def _check_startable(db: Db, repo: str, branch: str, found: tuple[int, int] | No
     head = get_by_row(db, found[1])
     if head.is_open:
         raise Conflict(f"parent commit {head.id} has not been finished")
+
+
+def _check_settled(db: Db, row: int) -> None:
+    """Raise Conflict if what a child of this commit begins with can still change: it, or the one before failed ones, is open.
+
+    What an open commit takes later would reach under the versions that its descendants began.
+    """
+    for commit in iter_ancestors(db, get_by_row(db, row)):
+        if commit.is_open:
+            raise Conflict(f"parent commit {commit.id} has not been finished")
+        if commit.error is None:
+            return
 
 
 def is_output_branch(db: Db, branch_id: int) -> bool:

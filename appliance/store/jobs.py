@@ -221,7 +221,15 @@ def get_datum(db: Db, job: Job, datum_id: str) -> StoredDatum:
 
 
 def start_try(db: Db, datum_row: int) -> int:
-    """Begin a try of a datum with nothing written yet, and return its number from 1."""
+    """Begin a try of a datum with nothing written yet, and return its number from 1, crashes included.
+
+    Raises JobNotFound, NotWritable once its job has ended.
+    """
+    found = db.row("SELECT j.finished_ns FROM datums d JOIN jobs j ON j.id = d.job_id WHERE d.id = ?", (datum_row,))
+    if found is None:
+        raise JobNotFound("the job was deleted")
+    if found[0] is not None:
+        raise NotWritable("the job has ended")
     db.execute("DELETE FROM datum_files WHERE datum_id = ?", (datum_row,))
     db.execute("DELETE FROM uploads WHERE target = ?", (f"datum/{datum_row}",))
     sql = """
@@ -240,8 +248,7 @@ def put_datum_file(
     Raises NotWritable once it has ended, InvalidPath, PathConflict if a part of the path is a file or the path is a
     directory.
     """
-    if db.value("SELECT state FROM datums WHERE id = ?", (datum_row,)) != "running":
-        raise NotWritable(f"{path} cannot be written: its datum is not running")
+    check_writable(db, datum_row)
     files.check_kind(path, kind)
     _check_staged_path(db, datum_row, path)
     sql = """
@@ -252,18 +259,29 @@ def put_datum_file(
     db.execute(sql, (datum_row, path, int(kind), time.time_ns(), *files.pack(content, metadata)))
 
 
+def check_writable(db: Db, datum_row: int) -> None:
+    """Raise NotWritable unless a datum is running: only then has it an output that takes changes."""
+    if db.value("SELECT 1 FROM datums WHERE id = ? AND state = 'running'", (datum_row,)) is None:
+        raise NotWritable("the output cannot be written: its datum is not running")
+
+
 def _check_staged_path(db: Db, datum_row: int, path: str) -> None:
     snapshot = files.Snapshot((files.Staging(datum_row),))
     files.check_free(db, snapshot, path)
 
 
 def delete_datum_file(db: Db, datum_row: int, path: str) -> bool:
-    """Remove a staged output file; tell whether there was one."""
+    """Remove a staged output file; tell whether there was one. Raises NotWritable once the datum has ended."""
+    check_writable(db, datum_row)
     return db.execute("DELETE FROM datum_files WHERE datum_id = ? AND path = ?", (datum_row, path)).rowcount > 0
 
 
 def finish_datum(db: Db, datum: StoredDatum, state: str, reason: str = "") -> None:
-    """End a datum as `success` (what it staged is its output) or `failed` (what it staged is dropped)."""
+    """End a running datum as `success` (what it staged is its output) or `failed` (what it staged is dropped).
+
+    Raises NotWritable if it is not running: its job has ended meanwhile, or is no more.
+    """
+    check_writable(db, datum.row)
     if state != "success":
         db.execute("DELETE FROM datum_files WHERE datum_id = ?", (datum.row,))
     sql = "UPDATE datums SET state = ?, reason = ?, finished_ns = ?, output_of = ? WHERE id = ?"
@@ -282,24 +300,32 @@ def set_egressing(db: Db, row: int) -> None:
 
 
 def fail_job(db: Db, row: int, state: str, reason: str) -> None:
-    """End a job without output: its commit is finished with an error and shows nothing. Harmless if it has ended."""
-    job = get_by_row(db, row)
-    if job.finished_ns is None:
+    """End a job without output: its commit is finished with an error and shows nothing. Harmless if it has ended or gone."""
+    job = _find_unfinished(db, row)
+    if job is not None:
         _drop_half_done(db, row)
         commits.finish_commit(db, commits.get_by_row(db, job.commit_row), error=reason)
         _end(db, row, state, reason)
 
 
 def complete_job(db: Db, row: int) -> None:
-    """Make the union of the datums' outputs the output commit and end the job, all at once. Harmless if it has ended."""
-    job = get_by_row(db, row)
-    if job.finished_ns is not None:
+    """Make the union of the datums' outputs the output commit and end the job, all at once.
+
+    Harmless if it has ended or gone. Raises PathConflict as `check_output`.
+    """
+    job = _find_unfinished(db, row)
+    if job is None:
         return
     commit = commits.get_by_row(db, job.commit_row)
     check_output(db, row)
     _apply_output(db, commit, row)
     commits.finish_commit(db, commit)
     _end(db, row, "success", "" if job.total > job.skipped else "there were no datums to process")
+
+
+def _find_unfinished(db: Db, row: int) -> Job | None:
+    found = db.row(_SELECT + "WHERE j.id = ? AND j.finished_ns IS NULL", (row,))
+    return Job(*found) if found else None
 
 
 def _end(db: Db, row: int, state: str, reason: str) -> None:

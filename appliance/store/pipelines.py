@@ -56,12 +56,14 @@ def list_pipelines(db: Db) -> list[Pipeline]:
 
 
 def get_spec(db: Db, pipeline: str, version: int) -> bytes:
-    """Return the spec of one version of a pipeline that exists."""
+    """Return the spec of one version of a pipeline. Raises PipelineNotFound."""
     sql = """
         SELECT v.spec FROM pipeline_versions v JOIN pipelines p ON p.id = v.pipeline_id
         WHERE p.name = ? AND v.version = ?
     """
-    spec: bytes = db.value(sql, (pipeline, version))
+    spec: bytes | None = db.value(sql, (pipeline, version))
+    if spec is None:
+        raise PipelineNotFound(f'version {version} of pipeline "{pipeline}" not found')
     return spec
 
 

@@ -51,6 +51,12 @@ def exists(db: Db, name: str) -> bool:
     return db.value("SELECT 1 FROM repos WHERE name = ? AND kind = 'user'", (name,)) is not None
 
 
+def get_created_ns(db: Db, name: str) -> int:
+    """Return when a repo was made. Raises RepoNotFound."""
+    created_ns: int = db.value("SELECT created_ns FROM repos WHERE id = ?", (commits.get_repo_id(db, name),))
+    return created_ns
+
+
 def get_repo(db: Db, name: str) -> Repo:
     """Return one repo or raise RepoNotFound."""
     repo_id = commits.get_repo_id(db, name)

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from gateway.helpers import Served, client, serving
+from store.checks import check
+from store.helpers import commit_of, create_repos, fork, put
 
 from appliance.gateway.buckets import RepoBuckets
-from appliance.store import Store
+from appliance.store import Store, repos
 
 
 @pytest.fixture
@@ -25,7 +27,26 @@ def s3(gateway: Served) -> Iterator[Any]:
 
 
 @pytest.fixture
-def bucket(s3: Any) -> str:
+def bucket(store: Store) -> str:
     """An empty bucket: the branch `master` of the repo `data`."""
-    s3.create_bucket(Bucket="master.data")
+    create_repos(store, "data")
+    fork(store, "data", "master")
     return "master.data"
+
+
+@pytest.fixture(scope="session")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A gateway with the digits under `a` in the bucket `master.data`, for requests that must change nothing."""
+    store = Store(tmp_path_factory.mktemp("unchanged") / "data", "fast")
+    create_repos(store, "data")
+    head = put(store, "data", "/a", b"0123456789")
+    try:
+        with serving(store, RepoBuckets()) as served:
+            yield served
+        assert commit_of(store, "data").id == head
+        with store.snapshot() as db:
+            assert [branch[:2] for branch in repos.list_all_branches(db)] == [("data", "master")]
+            assert db.value("SELECT count(*) FROM uploads") == 0
+        check(store)
+    finally:
+        store.close()

@@ -193,9 +193,7 @@ class Signer:
         digest = hashlib.sha256(canonical.encode()).hexdigest()
         self.previous = self._sign(f"AWS4-HMAC-SHA256\n{self.stamp}\n{self.scope}\n{digest}")
         credential = f"{self._access_key}/{self.scope}"
-        fields["Authorization"] = (
-            f"AWS4-HMAC-SHA256 Credential={credential},SignedHeaders={names},Signature={self.previous}"
-        )
+        fields["Authorization"] = f"AWS4-HMAC-SHA256 Credential={credential},SignedHeaders={names},Signature={self.previous}"
         return fields
 
     def chunk(self, data: bytes) -> bytes:

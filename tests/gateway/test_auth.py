@@ -36,11 +36,9 @@ def test_anonymous_may_do_everything(gateway: Served) -> None:
     assert gateway.request("DELETE", "/master.data/a").status == 204
 
 
-@pytest.mark.parametrize("pair", ["token", "1234", "a/b", "ä"])
+@pytest.mark.parametrize("pair", ["token", "1234", "a/b"])
 @pytest.mark.parametrize("version", ["s3", "s3v4"])
 def test_any_equal_pair_is_accepted(gateway: Served, pair: str, version: str) -> None:
-    if pair == "ä" and version == "s3":
-        pytest.skip("version 2 puts the key into a header as it is, and botocore can not")
     with client(gateway.url, pair, pair, signature_version=version) as s3:
         assert s3.list_buckets()["Buckets"] == []
 
@@ -124,9 +122,7 @@ def test_presigned_for_another_method_is_refused(gateway: Served, s3: Any, bucke
 
 
 @pytest.mark.parametrize(("old", "new"), [("/a?", "/b?"), ("versionId=1", "versionId=2")])
-def test_presigned_url_that_was_changed_is_refused(
-    gateway: Served, bucket: str, presigning: Any, old: str, new: str
-) -> None:
+def test_presigned_url_that_was_changed_is_refused(gateway: Served, bucket: str, presigning: Any, old: str, new: str) -> None:
     url = presigning.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "a", "VersionId": "1"})
     answer = gateway.request("GET", target_of(url).replace(old, new))
     assert (answer.status, answer.code) == (403, "SignatureDoesNotMatch")

@@ -13,9 +13,7 @@ LONG_AGO, FAR_AHEAD = datetime(2001, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzi
 @pytest.fixture
 def source(s3: Any, bucket: str) -> dict[str, Any]:
     """What putting `source` answered."""
-    answer: dict[str, Any] = s3.put_object(
-        Bucket=bucket, Key="source", Body=LARGE, Metadata={"a": "1"}, ContentType="x/y"
-    )
+    answer: dict[str, Any] = s3.put_object(Bucket=bucket, Key="source", Body=LARGE, Metadata={"a": "1"}, ContentType="x/y")
     return answer
 
 
@@ -50,9 +48,7 @@ def test_copy_keeps_metadata(s3: Any, bucket: str, source: dict[str, Any]) -> No
 
 
 def test_copy_replaces_metadata_when_told(s3: Any, bucket: str, source: dict[str, Any]) -> None:
-    s3.copy_object(
-        Bucket=bucket, Key="copy", CopySource=f"{bucket}/source", Metadata={"b": "2"}, MetadataDirective="REPLACE"
-    )
+    s3.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/source", Metadata={"b": "2"}, MetadataDirective="REPLACE")
     found = s3.head_object(Bucket=bucket, Key="copy")
     assert (found["Metadata"], found["ContentType"]) == ({"b": "2"}, "application/octet-stream")
 
@@ -153,8 +149,7 @@ def test_condition_on_the_source(
     gateway: Served, s3: Any, bucket: str, source: dict[str, Any], condition: dict[str, Any], copied: bool
 ) -> None:
     sent = {
-        name: value.replace("right", source["ETag"]) if isinstance(value, str) else value
-        for name, value in condition.items()
+        name: value.replace("right", source["ETag"]) if isinstance(value, str) else value for name, value in condition.items()
     }
     options = {"Bucket": bucket, "Key": "copy", "CopySource": f"{bucket}/source", **sent}
     if copied:

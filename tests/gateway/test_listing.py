@@ -214,9 +214,9 @@ def test_listing_names_what_was_asked(s3: Any, filled: str) -> None:
     assert asked == {"Name": filled, "Prefix": "a", "Delimiter": "/", "MaxKeys": 1}
 
 
-@pytest.mark.parametrize("character", string.punctuation.replace("/", "").replace(".", ""))
-def test_prefix_is_no_pattern(gateway: Served, filled: str, character: str, s3: Any) -> None:
-    assert keys_of(s3.list_objects_v2(Bucket=filled, Prefix=character)) == []
+def test_prefix_is_no_pattern(s3: Any, filled: str) -> None:
+    for character in string.punctuation.replace("/", "").replace(".", ""):
+        assert keys_of(s3.list_objects_v2(Bucket=filled, Prefix=character)) == []
 
 
 def test_listing_no_bucket(s3: Any) -> None:

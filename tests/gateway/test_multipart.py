@@ -188,7 +188,12 @@ def test_part_number_has_to_be_one(gateway: Served, s3: Any, bucket: str, number
 def test_unknown_upload(gateway: Served, bucket: str, upload_id: str) -> None:
     target = f"/{bucket}/a?uploadId={upload_id}"
     body = b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>a</ETag></Part></CompleteMultipartUpload>"
-    requests = [("PUT", f"{target}&partNumber=1", b"x"), ("POST", target, body), ("DELETE", target, b""), ("GET", target, b"")]
+    requests = [
+        ("PUT", f"{target}&partNumber=1", b"x"),
+        ("POST", target, body),
+        ("DELETE", target, b""),
+        ("GET", target, b""),
+    ]
     for method, address, data in requests:
         answer = gateway.request(method, address, body=data)
         assert (answer.status, answer.code) == (404, "NoSuchUpload"), method
@@ -303,9 +308,7 @@ def test_completion_if_unchanged(s3: Any, bucket: str) -> None:
 
 
 def copy_part(s3: Any, bucket: str, upload_id: str, number: int, source: str, **options: Any) -> dict[str, Any]:
-    answer = s3.upload_part_copy(
-        Bucket=bucket, Key="a", UploadId=upload_id, PartNumber=number, CopySource=source, **options
-    )
+    answer = s3.upload_part_copy(Bucket=bucket, Key="a", UploadId=upload_id, PartNumber=number, CopySource=source, **options)
     return {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
 
 

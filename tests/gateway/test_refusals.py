@@ -1,0 +1,97 @@
+"""What is not offered is refused, never done in part or silently left out."""
+
+from typing import Any
+
+import pytest
+from gateway.helpers import Served, keys_of
+
+SUBRESOURCES = [
+    *("accelerate", "acl", "analytics", "attributes", "cors", "delete", "encryption", "intelligent-tiering", "inventory"),
+    *("legal-hold", "lifecycle", "location", "logging", "metadataConfiguration", "metadataTable", "metrics"),
+    *("notification", "object-lock", "ownershipControls", "policy", "policyStatus", "publicAccessBlock", "renameObject"),
+    *("replication", "requestPayment", "restore", "retention", "select", "session", "tagging", "torrent", "uploads"),
+    *("versioning", "versions", "website"),
+]
+# What there is an answer to; everything else is refused in every combination.
+ANSWERED = {
+    ("bucket", "GET"): {
+        *("cors", "encryption", "lifecycle", "location", "object-lock", "ownershipControls", "policy"),
+        *("publicAccessBlock", "replication", "tagging", "uploads", "versioning", "website"),
+    },
+    ("bucket", "PUT"): {"versioning"},
+    ("bucket", "POST"): {"delete"},
+    ("object", "POST"): {"uploads"},
+}
+HEADERS = {
+    "x-amz-acl": "public-read",
+    "x-amz-bucket-object-lock-enabled": "true",
+    "x-amz-grant-read": 'id="x"',
+    "x-amz-grant-full-control": 'id="x"',
+    "x-amz-if-match-size": "1",
+    "x-amz-mp-object-size": "1",
+    "x-amz-object-lock-mode": "GOVERNANCE",
+    "x-amz-object-lock-legal-hold": "ON",
+    "x-amz-object-ownership": "ObjectWriter",
+    "x-amz-server-side-encryption": "AES256",
+    "x-amz-server-side-encryption-customer-key": "x",
+    "x-amz-copy-source-server-side-encryption-customer-key": "x",
+    "x-amz-storage-class": "GLACIER",
+    "x-amz-tagging": "a=b",
+    "x-amz-tagging-directive": "REPLACE",
+    "x-amz-website-redirect-location": "/x",
+    "x-amz-write-offset-bytes": "3",
+}
+
+
+@pytest.mark.parametrize("name", SUBRESOURCES)
+def test_subresource_is_refused_by_every_method_that_has_no_answer(unchanged: Served, name: str) -> None:
+    for kind, target in (("bucket", "/master.data"), ("object", "/master.data/a")):
+        for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
+            if name in ANSWERED.get((kind, method), ()):
+                continue
+            answer = unchanged.request(method, f"{target}?{name}", body=b"<a/>" if method in ("PUT", "POST") else b"")
+            assert answer.status == 501, f"{method} {target}?{name}"
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_header_that_asks_for_more_is_refused(unchanged: Served, name: str) -> None:
+    requests = [("PUT", "/master.data/b", b"x"), ("POST", "/master.data/b?uploads", b""), ("PUT", "/master.other", b"")]
+    for method, target, body in requests:
+        answer = unchanged.request(method, target, {name: HEADERS[name]}, body)
+        assert (answer.status, answer.code) == (501, "NotImplemented"), f"{method} {target}"
+    copy = {"x-amz-copy-source": "master.data/a", name: HEADERS[name]}
+    assert unchanged.request("PUT", "/master.data/b", copy).status == 501
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-amz-acl": "private"},
+        {"x-amz-acl": "bucket-owner-full-control"},
+        {"x-amz-storage-class": "STANDARD"},
+        {"x-amz-tagging-directive": "COPY"},
+    ],
+)
+def test_header_that_asks_for_what_is_so_anyway_is_accepted(gateway: Served, bucket: str, headers: dict[str, str]) -> None:
+    assert gateway.request("PUT", f"/{bucket}/a", headers, b"x").status == 200
+
+
+def test_part_of_a_multipart_object_is_refused(gateway: Served, s3: Any, bucket: str) -> None:
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="a")["UploadId"]
+    etag = s3.upload_part(Bucket=bucket, Key="a", UploadId=upload, PartNumber=1, Body=b"x")["ETag"]
+    s3.complete_multipart_upload(
+        Bucket=bucket, Key="a", UploadId=upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": etag}]}
+    )
+    answer = gateway.request("GET", f"/{bucket}/a?partNumber=1")
+    assert (answer.status, answer.code) == (501, "NotImplemented")
+
+
+def test_form_upload_is_refused(gateway: Served, s3: Any, bucket: str) -> None:
+    form = b'--x\r\nContent-Disposition: form-data; name="key"\r\n\r\na\r\n--x--\r\n'
+    answer = gateway.request("POST", f"/{bucket}", {"Content-Type": "multipart/form-data; boundary=x"}, form)
+    assert (answer.status, answer.code) == (501, "NotImplemented")
+    assert keys_of(s3.list_objects_v2(Bucket=bucket)) == []
+
+
+def test_common_prefixes_of_uploads_are_refused(gateway: Served, bucket: str) -> None:
+    assert gateway.request("GET", f"/{bucket}?uploads&delimiter=/").status == 501

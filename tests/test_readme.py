@@ -1,0 +1,60 @@
+"""Every command in the README is run, or at least understood."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from appliance.pipelines.process import probe_namespaces
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"(?:<!-- test: (\w+) -->\n)?```sh\n(.*?)```", README, re.DOTALL)
+
+
+def test_every_block_says_how_it_is_tested() -> None:
+    marks = [mark for mark, _ in BLOCKS]
+    assert marks == ["", "session", "session", "grammar"]
+
+
+def test_two_commands_are_there() -> None:
+    for line in BLOCKS[0][1].splitlines():
+        assert os.access(ROOT / line.split()[0], os.X_OK)
+
+
+def test_session_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
+    if problem := probe_namespaces():
+        pytest.skip(problem)
+    session = "".join(text for mark, text in BLOCKS if mark == "session")
+    # The port of the README may be taken here; everything else is as printed.
+    session = session.replace("127.0.0.1:30600", "127.0.0.1:0").replace("$PWD/.venv/bin", str(Path(sys.executable).parent))
+    script = f"set -eu\ntrap 'kill %1; wait' EXIT\n{session}\n"
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for shown in ("/cat.txt", "\n2\n", "Provenance: images@", "master.count", "dogs.txt"):
+        assert shown in done.stdout
+
+
+@pytest.mark.parametrize("line", [line for mark, text in BLOCKS if mark == "grammar" for line in text.splitlines()])
+def test_other_commands_are_understood(line: str) -> None:
+    command = shlex.split(line)
+    program = Path(sys.executable).parent / command[0]
+    done = subprocess.run(
+        [program, *command[1:]], env={"APPLIANCE_HOME": "/nonexistent"}, capture_output=True, text=True, check=False
+    )
+    assert "no appliance is running" in done.stderr
+
+
+def test_options_of_serve_are_those_of_the_readme() -> None:
+    table = README.partition("| `appliance serve` | |")[2].partition("\n\n")[0]
+    documented = set(re.findall(r"--[a-z][a-z0-9-]+", table))
+    program = Path(sys.executable).parent / "appliance"
+    printed = subprocess.run([program, "serve", "--help"], capture_output=True, text=True, check=True).stdout
+    assert documented == set(re.findall(r"^\s+(--[a-z0-9-]+)", printed, re.MULTILINE)) - {"--help"}
