@@ -3,7 +3,9 @@
 `APPLIANCE_HOME` names the data directory, for `serve` and for every other command.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -44,6 +46,19 @@ class Config:
 def control_socket(data: Path) -> Path:
     """Return the control socket of a data directory."""
     return data / "control.sock"
+
+
+@contextmanager
+def short_path(socket: Path) -> Iterator[str]:
+    """Give a name for a Unix socket that is short enough to bind or connect to, whatever directory it is in.
+
+    The kernel takes 107 bytes. Raises FileNotFoundError where the directory is missing.
+    """
+    directory = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{socket.name}"
+    finally:
+        os.close(directory)
 
 
 def find_data(environment: Mapping[str, str]) -> Path:

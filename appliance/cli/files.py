@@ -13,9 +13,9 @@ from appliance.cli.connection import call, connect
 from appliance.cli.options import styled
 from appliance.cli.output import Facts, Style, print_list, print_one, size
 from appliance.cli.progress import Progress
-from appliance.cli.references import parse_directory, parse_file
+from appliance.cli.references import parse_file
 from appliance.errors import FileNotFound, InvalidRequest, Unsupported
-from appliance.names import clean_path
+from appliance.names import clean_path, parse_reference
 
 if TYPE_CHECKING:
     from appliance.control.client import Client
@@ -61,7 +61,7 @@ def inspect_file(file: str, style: Style) -> None:
 @styled
 def list_file(file: str, style: Style) -> None:
     """List what is in a directory, or a file."""
-    where = parse_directory(file)
+    where = parse_reference(file)
     found = call("list_file", repo=where.repo, revision=where.revision, path=where.path)
     print_list(style, _HEADER, found, lambda entry: (entry["path"], _type(entry), size(entry["size_bytes"])))
 

@@ -23,9 +23,8 @@ import click
 from appliance.cli import verbs
 from appliance.cli.connection import connect
 from appliance.cli.progress import Progress
-from appliance.cli.references import parse_directory
 from appliance.errors import ApplianceError, InvalidRequest
-from appliance.names import clean_path
+from appliance.names import clean_path, parse_reference
 
 if TYPE_CHECKING:
     from appliance.control.client import Client
@@ -52,7 +51,7 @@ class Source:
 @click.option("-a", "--append", is_flag=True, help="Add to files that are there instead of replacing them.")
 def put_file(file: str, named: tuple[str, ...], input_file: str | None, recursive: bool, append: bool) -> None:
     """Put files, standard input (the default), or objects of another store at a URL into a repo, all in one commit."""
-    where = parse_directory(file)
+    where = parse_reference(file)
     sources = [*named, *(_read_list(input_file) if input_file else ())] or [_STDIN]
     urls = [source for source in sources if "://" in source]
     local = list(expand([source for source in sources if "://" not in source], where.path, len(sources), recursive=recursive))

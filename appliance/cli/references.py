@@ -3,7 +3,7 @@
 import re
 
 from appliance.errors import InvalidRequest
-from appliance.names import Reference, is_commit_id, parse_reference
+from appliance.names import is_commit_id, parse_reference
 
 _NOT_A_BRANCH = re.compile(r"[\^~.=]")
 
@@ -46,11 +46,6 @@ def parse_file(text: str) -> tuple[str, str, str]:
     if found.path is None:
         raise InvalidRequest(f'invalid format "{text}": expected repo@branch-or-commit:path')
     return found.repo, found.revision, found.path
-
-
-def parse_directory(text: str) -> Reference:
-    """Parse `repo@revision` with or without `:path`."""
-    return parse_reference(text)
 
 
 def parse_job(text: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlencode
 
-from appliance.config import control_socket
+from appliance.config import control_socket, short_path
 from appliance.errors import ApplianceError
 
 _PIECE_BYTES = 1024 * 1024
@@ -34,7 +34,8 @@ class _Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.connect(str(self._path))
+        with short_path(self._path) as path:
+            self.sock.connect(path)
 
 
 class Client:

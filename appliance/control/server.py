@@ -19,7 +19,7 @@ import trio
 
 from appliance import httpd
 from appliance.app import App, open_app
-from appliance.config import Config
+from appliance.config import Config, short_path
 from appliance.control.calls import Calls
 from appliance.control.files import FileCalls, keep, open_file
 from appliance.errors import ApplianceError, InvalidRequest, NotFound
@@ -214,7 +214,8 @@ class _unix_socket:
         self._path.unlink(missing_ok=True)  # of a killed process: the lock on the directory says that nobody else is alive
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            listener.bind(str(self._path))
+            with short_path(self._path) as path:
+                listener.bind(path)
         except OSError as error:
             raise ApplianceError(f"can not listen on {self._path}: {error}") from None
         self._path.chmod(0o600)

@@ -4,7 +4,7 @@ Codes and statuses are those of https://docs.aws.amazon.com/AmazonS3/latest/API/
 and InvalidFilePath are Pachyderm's own (`src/server/pfs/s3/errors.go`).
 """
 
-from xml.sax.saxutils import escape
+import re
 
 from appliance import errors
 from appliance.gateway.signature import AuthError
@@ -122,9 +122,15 @@ def render(error: S3Error, resource: str, request_id: str) -> bytes:
     return text.encode()
 
 
-_CONTROL = {chr(code): f"&#x{code:x};" for code in range(32) if code not in (9, 10)}
+# What XML can not hold as it is: its own characters, and control characters, which S3 writes as references too.
+_ESCAPED = {code: f"&#x{code:x};" for code in range(32) if code not in (9, 10)} | {
+    ord("&"): "&amp;",
+    ord("<"): "&lt;",
+    ord(">"): "&gt;",
+}
+_SPECIAL = re.compile(f"[{re.escape(''.join(map(chr, _ESCAPED)))}]")
 
 
 def xml_text(text: str) -> str:
-    """Return text for an XML element. Control characters become references, as S3 writes them."""
-    return escape(text, _CONTROL) if not text.isalnum() else text
+    """Return text for an XML element."""
+    return text.translate(_ESCAPED) if _SPECIAL.search(text) else text

@@ -72,7 +72,7 @@ class Gateway:
         if _carries_object(request, address):
             if request.body.content_length is None and "transfer-encoding" not in request.headers:
                 raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.")
-            await self._run(self._backend.check_writable, address.bucket)
+            self._backend.check_writable(address.bucket)
             async with _Staging(self._store.blobs.receive(), incoming, request, self._run) as staged:
                 return await self._run(self._respond, request, address, staged)
         body = await _read_small(request, incoming)

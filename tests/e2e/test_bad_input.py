@@ -109,6 +109,13 @@ def test_port_in_use(appliance: Appliance, tmp_path: Path) -> None:
     assert f"can not listen on 127.0.0.1:{port}" in text
 
 
+def test_data_directory_with_a_long_name_is_fine(stopped: Appliance) -> None:
+    stopped.data = stopped.directory / ("x" * 120)
+    stopped.environment["APPLIANCE_HOME"] = str(stopped.data)
+    stopped.start("--durability", "fast")
+    assert stopped.pachctl("list", "repo").count("\n") == 1
+
+
 def test_nobody_there(stopped: Appliance) -> None:
     assert "no appliance is running" in stopped.pachctl("list", "repo", status=1)
 
