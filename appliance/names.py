@@ -66,8 +66,10 @@ def _check_encodable(path: str, segments: list[str]) -> None:
         raise InvalidPath(f"path ({path!a}) invalid: not UTF-8") from None
     if "\0" in path:
         raise InvalidPath(f"path ({path!a}) invalid: NUL is not allowed")
-    if longest > _SEGMENT_BYTES or size_bytes > _PATH_BYTES:
+    if longest > _SEGMENT_BYTES:
         raise InvalidPath(f"path ({path[:80]}…) invalid: longer than {_SEGMENT_BYTES} bytes between two slashes")
+    if size_bytes > _PATH_BYTES:
+        raise InvalidPath(f"path ({path[:80]}…) invalid: longer than {_PATH_BYTES} bytes")
 
 
 def _check_strict(path: str) -> None:
@@ -97,7 +99,7 @@ class Revision:
     from_root: int | None = None
 
 
-_REVISION = re.compile(r"([a-zA-Z0-9_-]+)(?:\.(\d+))?((?:[\^~].*)?)", re.DOTALL)
+_REVISION = re.compile(r"([a-zA-Z0-9_-]+)(?:\.([0-9]+))?((?:[\^~].*)?)", re.DOTALL)
 
 
 def parse_revision(text: str) -> Revision:
@@ -150,7 +152,8 @@ def parse_reference(text: str) -> Reference:
     if not repo:
         raise InvalidRequest(f'invalid format "{text}": repo cannot be empty')
     check_name("repo", repo)
-    revision = revision.rpartition("=")[2] or DEFAULT_BRANCH
+    branch, _, commit = revision.partition("=")
+    revision = commit or branch or DEFAULT_BRANCH
     return Reference(repo, revision, clean_path(path) + _trailing_slash(path) if colon else None)
 
 

@@ -7,7 +7,6 @@ compares the lists, so that an upgrade of moto speaks up. Nothing is kept in mem
 
 import hashlib
 import itertools
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -389,9 +388,8 @@ for _name, _code in RepoBackend.NOT_CONFIGURED.items():
 
 
 def _put(db: Db, bucket: Bucket, path: str, kind: Kind, content: Content, metadata: Metadata) -> Written:
-    version = bucket.put(db, path, kind, content, metadata)
-    entry = files.find(db, bucket.open(db), path)
-    return Written(content, version, entry.modified_ns if entry else time.time_ns())
+    placed = bucket.put(db, path, kind, content, metadata)
+    return Written(content, placed.version, placed.modified_ns)
 
 
 def check_conditions(db: Db, bucket: Bucket, path: str, header: Header) -> None:

@@ -27,6 +27,14 @@ from appliance.store.database import Db
 from appliance.store.files import Kind, Metadata, Snapshot
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What a put made: a version id (None where there are no versions), and when."""
+
+    version: CommitId | None
+    modified_ns: int
+
+
 class Bucket(Protocol):
     """A place for objects. All methods but `check_writable` run inside a read or a write of the store."""
 
@@ -51,8 +59,8 @@ class Bucket(Protocol):
     def target(self, db: Db) -> str:
         """Return what uploads in progress are filed under. Raises as `check_writable`."""
 
-    def put(self, db: Db, path: str, kind: Kind, content: Content, metadata: Metadata) -> CommitId | None:
-        """Put one entry and return its version id, None where there are no versions."""
+    def put(self, db: Db, path: str, kind: Kind, content: Content, metadata: Metadata) -> Placed:
+        """Put one entry."""
 
     def delete(self, db: Db, paths: Iterable[str]) -> CommitId | None:
         """Remove entries, those that are there, in one commit; return its id, None if nothing was there."""
@@ -113,14 +121,14 @@ class BranchBucket:
         self.check_writable(db)
         return f"branch/{repos.find_branch_id(db, self.repo, self.branch)}"
 
-    def put(self, db: Db, path: str, kind: Kind, content: Content, metadata: Metadata) -> CommitId:
+    def put(self, db: Db, path: str, kind: Kind, content: Content, metadata: Metadata) -> Placed:
         writing = commits.begin_write(db, self.repo, self.branch)
         if kind == Kind.DIRECTORY:
-            files.make_directory(db, writing.commit, path, metadata)
+            entry = files.make_directory(db, writing.commit, path, metadata)
         else:
-            files.put_file(db, writing.commit, path, content, metadata)
+            entry = files.put_file(db, writing.commit, path, content, metadata)
         commits.end_write(db, writing)
-        return writing.commit.id
+        return Placed(writing.commit.id, entry.modified_ns)
 
     def delete(self, db: Db, paths: Iterable[str]) -> CommitId | None:
         self.check_writable(db)
@@ -147,7 +155,7 @@ class _ReadOnly:
         self.check_writable(db)
         raise AssertionError
 
-    def put(self, db: Db, path: str, kind: Kind, content: Content, metadata: Metadata) -> CommitId | None:
+    def put(self, db: Db, path: str, kind: Kind, content: Content, metadata: Metadata) -> Placed:
         self.check_writable(db)
         raise AssertionError
 
@@ -216,8 +224,8 @@ class OutBucket:
         self.check_writable(db)
         return f"datum/{self.datum}"
 
-    def put(self, db: Db, path: str, kind: Kind, content: Content, metadata: Metadata) -> None:
-        jobs.put_datum_file(db, self.datum, path, kind, content, metadata)
+    def put(self, db: Db, path: str, kind: Kind, content: Content, metadata: Metadata) -> Placed:
+        return Placed(None, jobs.put_datum_file(db, self.datum, path, kind, content, metadata))
 
     def delete(self, db: Db, paths: Iterable[str]) -> None:
         for path in paths:
@@ -261,14 +269,12 @@ def _parse_branch_bucket(name: str) -> BucketName:
 
 
 def _open_bucket(db: Db, name: str, parsed: BucketName) -> Bucket:
-    created_ns = repos.get_created_ns(db, parsed.repo)
-    if parsed.commit is not None:
-        commits.get_commit(db, parsed.repo, parsed.commit)
-        if parsed.branch != DEFAULT_BRANCH:  # only the commit selects content, but the name has to make sense
-            commits.get_head(db, parsed.repo, parsed.branch)
-        return CommitBucket(name, parsed.repo, parsed.commit, created_ns)
-    commits.get_head(db, parsed.repo, parsed.branch)
-    return BranchBucket(name, parsed.repo, parsed.branch, created_ns)
+    if parsed.commit is None:
+        return BranchBucket(name, parsed.repo, parsed.branch, repos.get_branch_created_ns(db, parsed.repo, parsed.branch))
+    commits.get_commit(db, parsed.repo, parsed.commit)
+    if parsed.branch != DEFAULT_BRANCH:  # only the commit selects content, but the name has to make sense
+        commits.get_head(db, parsed.repo, parsed.branch)
+    return CommitBucket(name, parsed.repo, parsed.commit, repos.get_created_ns(db, parsed.repo))
 
 
 class SidecarBuckets:

@@ -25,7 +25,7 @@ from typing import TypeVar
 
 from appliance.errors import Conflict
 from appliance.store.blobs import Blobs
-from appliance.store.database import Changes, Db, Durability, Readers, Writer, connect
+from appliance.store.database import Changes, Db, Durability, ReadDb, Readers, Writer, connect
 from appliance.store.schema import migrate
 
 __all__ = ["Changes", "Db", "Durability", "Store"]
@@ -44,12 +44,12 @@ class Store:
         self._lock: int | None = _lock(directory)
         with ExitStack() as undo:
             undo.callback(os.close, self._lock)
-            db = connect(directory / "appliance.db", durability)
+            db = connect(directory / "appliance.db", durability, Db)
             undo.callback(db.close)
             migrate(db)
             self.blobs = Blobs(directory, durability)
             undo.pop_all()
-        self._readers = Readers(lambda: connect(directory / "appliance.db", durability))
+        self._readers = Readers(lambda: connect(directory / "appliance.db", durability, ReadDb))
         self._writer = Writer(db, self._announce)
 
     def snapshot(self) -> AbstractContextManager[Db]:

@@ -13,7 +13,6 @@ from appliance.errors import (
     BranchNotFound,
     CommitNotFound,
     Conflict,
-    InvalidRequest,
     NotWritable,
     OutputBranch,
     RepoNotFound,
@@ -50,11 +49,11 @@ class Commit:
         return self.finished_ns is None
 
 
-_SELECT = """
-    SELECT c.id, c.repo_id, r.name, lower(hex(c.global_id)), c.line_id, c.seq, c.parent_id, c.branch, c.origin,
-           c.description, c.started_ns, c.finished_ns, c.error, c.size_bytes, c.file_count
-    FROM commits c JOIN repos r ON r.id = c.repo_id
+_COLUMNS = """
+    c.id, c.repo_id, r.name, lower(hex(c.global_id)), c.line_id, c.seq, c.parent_id, c.branch, c.origin, c.description,
+    c.started_ns, c.finished_ns, c.error, c.size_bytes, c.file_count
 """
+_SELECT = f"SELECT {_COLUMNS} FROM commits c JOIN repos r ON r.id = c.repo_id "
 
 
 def get_by_row(db: Db, row: int) -> Commit:
@@ -190,58 +189,88 @@ def check_readable(commit: Commit) -> Commit:
     return commit
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A branch as a write finds it. One that is not there yet has neither number nor head."""
+
+    repo_id: int
+    is_output: bool = False
+    head: Commit | None = None
+
+
+def _find_target(db: Db, repo: str, branch: str) -> _Target:
+    """Return the branch that is to be written to, in one look. Raises RepoNotFound."""
+    sql = f"""
+        SELECT {_IS_OUTPUT}, {_COLUMNS} FROM branches b JOIN commits c ON c.id = b.head_id JOIN repos r ON r.id = b.repo_id
+        WHERE r.name = ? AND r.kind = 'user' AND b.name = ?
+    """
+    row = db.row(sql, (repo, branch))
+    if row is None:
+        return _Target(get_repo_id(db, repo))
+    head = Commit(*row[1:])
+    return _Target(head.repo_id, bool(row[0]), head)
+
+
+# Whether only propagation writes to a branch `b`.
+_IS_OUTPUT = """
+    (EXISTS (SELECT 1 FROM branch_provenance p WHERE p.branch_id = b.id)
+     OR EXISTS (SELECT 1 FROM pipelines p WHERE p.branch_id = b.id))
+"""
+
+
 def start_commit(db: Db, repo: str, branch: str, *, description: str = "", parent: str | None = None) -> Commit:
     """Open a commit on a branch, which is made if need be, and propagate.
 
     Raises RepoNotFound, InvalidName, OutputBranch, and Conflict while the head is open.
     """
-    repo_id = get_repo_id(db, repo)
     check_name("branch", branch)
-    found = db.row("SELECT id, head_id FROM branches WHERE repo_id = ? AND name = ?", (repo_id, branch))
-    _check_startable(db, repo, branch, found)
+    target = _find_target(db, repo, branch)
+    chosen = get_commit(db, repo, parent) if parent is not None else target.head
+    return _start(db, repo, branch, target, chosen, description)
+
+
+def _start(db: Db, repo: str, branch: str, target: _Target, parent: Commit | None, description: str = "") -> Commit:
+    if target.is_output:
+        raise OutputBranch(f"cannot start a commit on an output branch: {repo}@{branch}")
+    if target.head is not None and target.head.is_open:
+        raise _not_finished(target.head)
     if parent is not None:
-        parent_row: int | None = get_commit(db, repo, parent).row
-    else:
-        parent_row = found[1] if found else None
-    if parent_row is not None:
-        _check_settled(db, parent_row)
-    row = append(db, repo_id, parent_row, branch, new_commit_id(), "USER", description)
-    branch_id = set_head(db, repo_id, branch, row)
-    commit = get_by_row(db, row)
+        _check_settled(db, parent)
+    commit = append(db, target.repo_id, repo, parent, branch, new_commit_id(), "USER", description)
+    branch_id = set_head(db, commit, branch)
     propagate(db, [branch_id], commit.id)
     return commit
 
 
-def _check_startable(db: Db, repo: str, branch: str, found: tuple[int, int] | None) -> None:
-    if found is None:
-        return
-    if is_output_branch(db, found[0]):
-        raise OutputBranch(f"cannot start a commit on an output branch: {repo}@{branch}")
-    head = get_by_row(db, found[1])
-    if head.is_open:
-        raise Conflict(f"parent commit {head.id} has not been finished")
+def _not_finished(commit: Commit) -> Conflict:
+    return Conflict(f"parent commit {commit.id} has not been finished")
 
 
-def _check_settled(db: Db, row: int) -> None:
+def _check_settled(db: Db, parent: Commit) -> None:
     """Raise Conflict if what a child of this commit begins with can still change: it, or the one before failed ones, is open.
 
     What an open commit takes later would reach under the versions that its descendants began.
     """
-    for commit in iter_ancestors(db, get_by_row(db, row)):
+    for commit in iter_ancestors(db, parent):
         if commit.is_open:
-            raise Conflict(f"parent commit {commit.id} has not been finished")
+            raise _not_finished(commit)
         if commit.error is None:
             return
 
 
 def is_output_branch(db: Db, branch_id: int) -> bool:
     """Tell whether only propagation writes to a branch."""
-    sql = "SELECT 1 FROM branch_provenance WHERE branch_id = ?1 UNION SELECT 1 FROM pipelines WHERE branch_id = ?1"
-    return db.value(sql, (branch_id,)) is not None
+    return bool(db.value(f"SELECT {_IS_OUTPUT} FROM branches b WHERE b.id = ?", (branch_id,)))
 
 
 def finish_commit(db: Db, commit: Commit, *, description: str = "", error: str | None = None) -> None:
     """Make a commit immutable. Raises NotWritable if it is already."""
+    _finish(db, commit, description, error)
+    db.changes.jobs = True
+    _note_heads(db, commit.row)
+
+
+def _finish(db: Db, commit: Commit, description: str = "", error: str | None = None) -> None:
     if not commit.is_open:
         raise NotWritable(f"commit {commit.id} has already finished")
     if error is not None:
@@ -250,14 +279,12 @@ def finish_commit(db: Db, commit: Commit, *, description: str = "", error: str |
         "UPDATE commits SET finished_ns = ?, error = ?, description = coalesce(nullif(?, ''), description) WHERE id = ?",
         (time.time_ns(), error, description, commit.row),
     )
-    db.changes.jobs = True
-    _note_heads(db, commit.row)
 
 
 def finish_user_commit(db: Db, repo: str, revision: str, *, description: str = "") -> Commit:
     """Finish what `start_commit` began. Raises NotWritable for finished commits, OutputBranch for a pipeline's."""
     commit = get_commit(db, repo, revision)
-    if commit.is_open and commit.origin == "AUTO":
+    if commit.is_open and db.value("SELECT 1 FROM jobs WHERE commit_id = ?", (commit.row,)):
         raise OutputBranch("cannot finish a pipeline output or meta commit, use 'stop job' instead")
     finish_commit(db, commit, description=description)
     return get_by_row(db, commit.row)
@@ -265,8 +292,7 @@ def finish_user_commit(db: Db, repo: str, revision: str, *, description: str = "
 
 def check_branch_writable(db: Db, repo: str, branch: str) -> None:
     """Raise OutputBranch if only a pipeline writes to a branch; RepoNotFound. A branch that is not there can be made."""
-    found = db.value("SELECT id FROM branches WHERE repo_id = ? AND name = ?", (get_repo_id(db, repo), branch))
-    if found is not None and is_output_branch(db, found):
+    if _find_target(db, repo, branch).is_output:
         raise OutputBranch(f"cannot start a commit on an output branch: {repo}@{branch}")
 
 
@@ -292,54 +318,59 @@ def begin_write(db: Db, repo: str, revision: str) -> Writing:
         return Writing(commit, one_off=False)
     if parse_revision(revision) != Revision(revision):
         raise NotWritable(f"{repo}@{revision} is not a branch")
-    repo_id = get_repo_id(db, repo)
-    found = db.row("SELECT id, head_id FROM branches WHERE repo_id = ? AND name = ?", (repo_id, revision))
-    if found is not None and not is_output_branch(db, found[0]):
-        head = get_by_row(db, found[1])
-        if head.is_open and head.origin == "AUTO":  # the branch was pointed at what a pipeline is working on
+    target = _find_target(db, repo, revision)
+    head = target.head
+    if head is not None and head.is_open and not target.is_output:
+        if head.origin == "AUTO":  # the branch was pointed at what a pipeline is working on
             raise OutputBranch(f"cannot write to the output commit {repo}@{head.id}")
-        if head.is_open:
-            return Writing(head, one_off=False)
-    return Writing(start_commit(db, repo, revision), one_off=True)
+        return Writing(head, one_off=False)
+    return Writing(_start(db, repo, revision, target, head), one_off=True)
 
 
 def end_write(db: Db, writing: Writing) -> None:
     """Finish a one-off commit."""
     if writing.one_off:
-        finish_commit(db, writing.commit)
+        _finish(db, writing.commit)  # starting it has announced the head, and whatever waits for it
     else:
         _note_heads(db, writing.commit.row)
 
 
 def append(
-    db: Db, repo_id: int, parent: int | None, branch: str, commit_id: CommitId, origin: Origin, description: str = ""
-) -> int:
-    """Make an open commit after `parent` and return its row: on the parent's line if it is the tip, else on a new one."""
-    line, seq, size_bytes, file_count = _next_place(db, repo_id, parent)
+    db: Db,
+    repo_id: int,
+    repo: str,
+    parent: Commit | None,
+    branch: str,
+    commit_id: CommitId,
+    origin: Origin,
+    description: str = "",
+) -> Commit:
+    """Make an open commit after `parent`: on the parent's line if it is the tip, else on a new one."""
+    line, seq = _next_place(db, repo_id, parent)
+    # A commit that failed has nothing, and hides nothing from those after it.
+    counted = find_readable(db, parent) if parent is not None else None
+    size_bytes, file_count = (counted.size_bytes, counted.file_count) if counted else (0, 0)
+    before, now_ns = parent.row if parent else None, time.time_ns()
     sql = """
         INSERT INTO commits (repo_id, line_id, seq, global_id, parent_id, branch, origin, description, started_ns,
                              size_bytes, file_count)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     """
-    values = (repo_id, line, seq, bytes.fromhex(commit_id), parent, branch, origin, description, time.time_ns())
+    values = (repo_id, line, seq, bytes.fromhex(commit_id), before, branch, origin, description, now_ns)
     row = db.execute(sql, (*values, size_bytes, file_count)).lastrowid
     db.execute("UPDATE lines SET tip_seq = ? WHERE id = ?", (seq, line))
     assert row is not None
-    return row
+    made = (row, repo_id, repo, commit_id, line, seq, before, branch, origin, description, now_ns, None, None)
+    return Commit(*made, size_bytes, file_count)
 
 
-def _next_place(db: Db, repo_id: int, parent: int | None) -> tuple[int, int, int, int]:
-    """Return line, seq, size and file count of a commit after `parent`."""
+def _next_place(db: Db, repo_id: int, parent: Commit | None) -> tuple[int, int]:
+    """Return line and seq of a commit after `parent`."""
     if parent is None:
-        return _new_line(db, repo_id, None, None), 1, 0, 0
-    before = get_by_row(db, parent)
-    line, seq = before.line, before.seq
-    tip = db.value("SELECT tip_seq FROM lines WHERE id = ?", (line,))
-    counted = find_readable(db, before)  # a commit that failed has nothing, and hides nothing from those after it
-    size_bytes, file_count = (counted.size_bytes, counted.file_count) if counted else (0, 0)
-    if seq == tip:
-        return line, seq + 1, size_bytes, file_count
-    return _new_line(db, repo_id, line, seq), 1, size_bytes, file_count
+        return _new_line(db, repo_id, None, None), 1
+    if parent.seq == db.value("SELECT tip_seq FROM lines WHERE id = ?", (parent.line,)):
+        return parent.line, parent.seq + 1
+    return _new_line(db, repo_id, parent.line, parent.seq), 1
 
 
 def _new_line(db: Db, repo_id: int, base_line: int | None, base_seq: int | None) -> int:
@@ -349,15 +380,15 @@ def _new_line(db: Db, repo_id: int, base_line: int | None, base_seq: int | None)
     return line
 
 
-def set_head(db: Db, repo_id: int, branch: str, head: int) -> int:
-    """Point a branch at a commit, making the branch if need be; return the branch's number. Does not propagate."""
+def set_head(db: Db, commit: Commit, branch: str) -> int:
+    """Point a branch of its repo at a commit, making it if need be; return its number. Does not propagate."""
     sql = """
         INSERT INTO branches (repo_id, name, head_id, created_ns) VALUES (?1, ?2, ?3, ?4)
         ON CONFLICT (repo_id, name) DO UPDATE SET head_id = ?3
         RETURNING id
     """
-    branch_id: int = db.value(sql, (repo_id, branch, head, time.time_ns()))
-    db.changes.heads.add((db.value("SELECT name FROM repos WHERE id = ?", (repo_id,)), branch))
+    branch_id: int = db.value(sql, (commit.repo_id, branch, commit.row, time.time_ns()))
+    db.changes.heads.add((commit.repo, branch))
     return branch_id
 
 
@@ -371,27 +402,30 @@ def _note_heads(db: Db, commit_row: int) -> None:
 
 
 def propagate(db: Db, moved: Iterable[int], commit_id: CommitId) -> None:
-    """Open a commit of the set `commit_id` on every branch downstream of those that moved, upstream first."""
-    for branch_id in _list_downstream(db, moved):
+    """Open a commit of the set `commit_id` on every branch downstream of those that moved, upstream first.
+
+    The branch of a stopped pipeline gets none, and neither does what is downstream of nothing else.
+    """
+    for branch_id in list_downstream(db, moved, through_stopped=False):
         make_auto_commit(db, branch_id, commit_id)
 
 
-def make_auto_commit(db: Db, branch_id: int, commit_id: CommitId) -> int:
+def make_auto_commit(db: Db, branch_id: int, commit_id: CommitId) -> None:
     """Open the next commit of a branch with provenance, and the job of the pipeline that owns the branch.
 
     The heads of its upstream branches are what it is made from.
     """
-    repo_id, name, head = db.row("SELECT repo_id, name, head_id FROM branches WHERE id = ?", (branch_id,))
-    row = append(db, repo_id, head, name, commit_id, "AUTO")
-    set_head(db, repo_id, name, row)
-    _record_provenance(db, branch_id, row)
+    name, head_row = db.row("SELECT name, head_id FROM branches WHERE id = ?", (branch_id,))
+    head = get_by_row(db, head_row)
+    commit = append(db, head.repo_id, head.repo, head, name, commit_id, "AUTO")
+    set_head(db, commit, name)
+    _record_provenance(db, branch_id, commit.row)
     sql = """
         INSERT INTO jobs (pipeline_id, version, commit_id, state, created_ns)
-        SELECT id, version, ?, 'created', ? FROM pipelines WHERE branch_id = ? AND NOT stopped
+        SELECT id, version, ?, 'created', ? FROM pipelines WHERE branch_id = ?
     """
-    db.execute(sql, (row, time.time_ns(), branch_id))
+    db.execute(sql, (commit.row, time.time_ns(), branch_id))
     db.changes.jobs = True
-    return row
 
 
 def _record_provenance(db: Db, branch_id: int, commit_row: int) -> None:
@@ -402,20 +436,28 @@ def _record_provenance(db: Db, branch_id: int, commit_row: int) -> None:
     db.execute(sql, (commit_row, branch_id))
 
 
-def _list_downstream(db: Db, moved: Iterable[int]) -> list[int]:
+def list_downstream(db: Db, moved: Iterable[int], *, through_stopped: bool = True) -> list[int]:
     """Return the branches downstream of `moved`, each after all of its own upstream ones."""
     ids = ", ".join(str(int(branch)) for branch in moved)
+    running = "" if through_stopped else "AND p.branch_id NOT IN (SELECT branch_id FROM pipelines WHERE stopped)"
     sql = f"""
         WITH RECURSIVE down(id, depth) AS (
-            SELECT branch_id, 1 FROM branch_provenance WHERE upstream_id IN ({ids})
-            UNION SELECT p.branch_id, depth + 1 FROM branch_provenance p JOIN down ON p.upstream_id = down.id
+            SELECT p.branch_id, 1 FROM branch_provenance p WHERE p.upstream_id IN ({ids}) {running}
+            UNION
+            SELECT p.branch_id, depth + 1 FROM branch_provenance p JOIN down ON p.upstream_id = down.id WHERE true {running}
         )
         SELECT id FROM down GROUP BY id ORDER BY max(depth)
     """
     return [row[0] for row in db.execute(sql)]
 
 
-def check_no_cycle(db: Db, branch_id: int, upstream: Iterable[int]) -> None:
-    """Raise InvalidRequest if `upstream` holds a branch that rests on `branch_id` itself."""
-    if set(_list_downstream(db, [branch_id])) & set(upstream):
-        raise InvalidRequest("branches can not depend on each other in a circle")
+def list_upstream(db: Db, branch_id: int) -> list[int]:
+    """Return the branches that a branch is made from, directly or not."""
+    sql = """
+        WITH RECURSIVE up(id) AS (
+            SELECT upstream_id FROM branch_provenance WHERE branch_id = ?
+            UNION SELECT p.upstream_id FROM branch_provenance p JOIN up ON p.branch_id = up.id
+        )
+        SELECT id FROM up
+    """
+    return [row[0] for row in db.execute(sql, (branch_id,))]

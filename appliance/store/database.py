@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from weakref import WeakSet
 
 from appliance.errors import ApplianceError, Conflict, StoreDamaged
 
@@ -67,9 +68,32 @@ class Db(sqlite3.Connection):
         return found[0] if found else None
 
 
-def connect(path: Path, durability: Durability) -> Db:
+class ReadDb(Db):
+    """A connection of the pool: it remembers the answers that somebody may still be reading."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._reading: WeakSet[sqlite3.Cursor] = WeakSet()
+
+    def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
+        """Run a statement."""
+        cursor = super().execute(sql, parameters)
+        self._reading.add(cursor)
+        return cursor
+
+    def end(self) -> None:
+        """End the snapshot. An iterator that was not read to its end would keep it open for whoever is lent this next."""
+        for cursor in tuple(self._reading):
+            cursor.close()
+        super().execute("ROLLBACK")
+
+
+D = TypeVar("D", bound=Db)
+
+
+def connect(path: Path, durability: Durability, kind: type[D]) -> D:
     """Open the database; every statement is its own transaction until one is begun. Raises StoreDamaged if it is none."""
-    db = sqlite3.connect(path, factory=Db, isolation_level=None, check_same_thread=False, cached_statements=512)
+    db = sqlite3.connect(path, factory=kind, isolation_level=None, check_same_thread=False, cached_statements=512)
     db.changes = Changes()
     try:
         _configure(db, durability)
@@ -208,9 +232,9 @@ class Readers:
     They are pooled instead of bound to threads, because worker threads come and go and SQLite connections should not.
     """
 
-    def __init__(self, open_connection: Callable[[], Db]) -> None:
+    def __init__(self, open_connection: Callable[[], ReadDb]) -> None:
         self._open = open_connection
-        self._idle: list[Db] = []
+        self._idle: list[ReadDb] = []
         self._closed = False
 
     @contextmanager
@@ -225,7 +249,7 @@ class Readers:
         try:
             yield db
         finally:
-            db.execute("ROLLBACK")
+            db.end()
             if self._closed:
                 db.close()
             else:

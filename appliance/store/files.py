@@ -355,19 +355,16 @@ def put_file(db: Db, commit: Commit, path: str, content: Content, metadata: Meta
     check_kind(path, Kind.FILE)
     snapshot = open_commit(db, commit)
     check_free(db, snapshot, path)
-    _replace(db, commit, snapshot, path, Kind.FILE, content, metadata)
-    entry = find(db, open_commit(db, commit), path)
-    assert entry is not None
-    return entry
+    return _replace(db, commit, snapshot, path, Kind.FILE, content, metadata)
 
 
-def make_directory(db: Db, commit: Commit, path: str, metadata: Metadata | None = None) -> None:
+def make_directory(db: Db, commit: Commit, path: str, metadata: Metadata | None = None) -> Entry:
     """Make an explicit directory (`/a/`) in an open commit; harmless if it is one. Raises InvalidPath, PathConflict."""
     check_kind(path, Kind.DIRECTORY)
     snapshot = open_commit(db, commit)
     check_free(db, snapshot, path)
     empty = Content(0, "d41d8cd98f00b204e9800998ecf8427e")
-    _replace(db, commit, snapshot, path, Kind.DIRECTORY, empty, metadata)
+    return _replace(db, commit, snapshot, path, Kind.DIRECTORY, empty, metadata)
 
 
 def replace(db: Db, commit: Commit, entry: Entry) -> None:
@@ -418,31 +415,25 @@ def delete_tree(db: Db, commit: Commit, directory: str) -> int:
 
 def _replace(
     db: Db, commit: Commit, snapshot: Snapshot, path: str, kind: Kind, content: Content, metadata: Metadata | None
-) -> None:
+) -> Entry:
     """End the version of a path that holds now and begin another (or, with NOTHING, none)."""
     before = find(db, snapshot, path)
-    line, seq = commit.line, commit.seq
-    # A version that this same commit began is undone, not ended: nobody can ever ask for it.
-    db.execute("DELETE FROM entries WHERE line_id = ? AND path = ? AND from_seq = ?", (line, path, seq))
-    sql = "UPDATE entries SET until_seq = ? WHERE line_id = ? AND path = ? AND until_seq IS NULL"
-    db.execute(sql, (seq, line, path))
-    if kind != Kind.NOTHING or len(snapshot.places) > 1:  # on a fork, nothing must be said aloud to hide the base
+    line, seq, now_ns, row = commit.line, commit.seq, time.time_ns(), 0
+    is_fork = len(snapshot.places) > 1
+    if before is not None or is_fork:
+        # A version that this same commit began is undone, not ended: nobody can ever ask for it.
+        db.execute("DELETE FROM entries WHERE line_id = ? AND path = ? AND from_seq = ?", (line, path, seq))
+        sql = "UPDATE entries SET until_seq = ? WHERE line_id = ? AND path = ? AND until_seq IS NULL"
+        db.execute(sql, (seq, line, path))
+    if kind != Kind.NOTHING or is_fork:  # on a fork, nothing must be said aloud to hide the base
         sql = f"""
             INSERT INTO entries (line_id, path, from_seq, kind, modified_ns, size_bytes, etag, blob_id, list_id, metadata)
             VALUES (?, ?, ?, {int(kind)}, ?, ?, ?, ?, ?, ?)
         """
-        db.execute(sql, (line, path, seq, time.time_ns(), *pack(content, metadata)))
+        row = db.execute(sql, (line, path, seq, now_ns, *pack(content, metadata))).lastrowid or 0
     db.execute("UPDATE lines SET changed_seq = max(changed_seq, ?) WHERE id = ?", (seq, line))
     size_bytes = content.size_bytes - (before.content.size_bytes if before else 0)
     count = (kind == Kind.FILE) - (before is not None and before.kind == Kind.FILE)
     sql = "UPDATE commits SET size_bytes = size_bytes + ?, file_count = file_count + ? WHERE id = ?"
     db.execute(sql, (size_bytes, count, commit.row))
-
-
-def iter_versions(db: Db, repo_id: int, path: str) -> Iterator[Entry]:
-    """Yield all versions of a path in a repo, newest first on each line; NOTHING entries are deletions on forks."""
-    sql = f"""
-        SELECT {_COLUMNS} FROM entries WHERE path = ? AND line_id IN (SELECT id FROM lines WHERE repo_id = ?)
-        ORDER BY line_id DESC, from_seq DESC
-    """
-    return (entry_of(row) for row in db.execute(sql, (path, repo_id)))
+    return Entry(row, path, kind, content, now_ns, metadata or {}, line, seq)

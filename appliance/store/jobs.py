@@ -242,8 +242,8 @@ def start_try(db: Db, datum_row: int) -> int:
 
 def put_datum_file(
     db: Db, datum_row: int, path: str, kind: files.Kind, content: Content, metadata: files.Metadata | None = None
-) -> None:
-    """Stage an output file of a datum that is running; replaces one of the same path.
+) -> int:
+    """Stage an output file of a datum that is running, replacing one of the same path, and return when, in ns.
 
     Raises NotWritable once it has ended, InvalidPath, PathConflict if a part of the path is a file or the path is a
     directory.
@@ -256,7 +256,9 @@ def put_datum_file(
             (datum_id, path, kind, modified_ns, size_bytes, etag, blob_id, list_id, metadata)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     """
-    db.execute(sql, (datum_row, path, int(kind), time.time_ns(), *files.pack(content, metadata)))
+    now_ns = time.time_ns()
+    db.execute(sql, (datum_row, path, int(kind), now_ns, *files.pack(content, metadata)))
+    return now_ns
 
 
 def check_writable(db: Db, datum_row: int) -> None:

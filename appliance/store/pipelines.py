@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from appliance.errors import AlreadyExists, Conflict, PipelineNotFound
-from appliance.names import new_commit_id
+from appliance.names import check_name, new_commit_id
 from appliance.store import commits, jobs, repos
 from appliance.store.database import Db
 
@@ -99,12 +99,10 @@ def create_pipeline(db: Db, new: NewPipeline) -> None:
 
 
 def _make_output_branch(db: Db, new: NewPipeline) -> int:
-    """Make the branch with an empty commit that nobody reads: readers wait for the first job's."""
-    repo_id = commits.get_repo_id(db, new.name)
-    head = commits.append(db, repo_id, None, new.output_branch, new_commit_id(), "AUTO", "before the first job")
-    branch_id = commits.set_head(db, repo_id, new.output_branch, head)
-    commits.finish_commit(db, commits.get_by_row(db, head))
-    return branch_id
+    """Make the branch with an empty commit that nobody made: readers find nothing before the first job has ended."""
+    check_name("branch", new.output_branch)
+    commit = repos.make_empty_commit(db, new.name, new.output_branch, "before the first job")
+    return commits.set_head(db, commit, new.output_branch)
 
 
 def update_pipeline(db: Db, new: NewPipeline, *, reprocess: bool = False) -> None:
@@ -123,7 +121,8 @@ def update_pipeline(db: Db, new: NewPipeline, *, reprocess: bool = False) -> Non
     db.execute("UPDATE pipelines SET version = ?, salt = ? WHERE id = ?", (version, salt, old.row))
     _record_version(db, old.row, version, new.spec)
     kill_jobs(db, old.row, "all jobs killed because pipeline was updated")
-    _start_set(db, branch_id)
+    if not old.stopped:
+        _start_set(db, branch_id)
 
 
 def _record_version(db: Db, pipeline_row: int | None, version: int, spec: bytes) -> None:

@@ -1,6 +1,7 @@
 """Repos and branches: make, list, delete."""
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -57,6 +58,19 @@ def get_created_ns(db: Db, name: str) -> int:
     return created_ns
 
 
+def get_branch_created_ns(db: Db, repo: str, branch: str) -> int:
+    """Return when the repo of a branch was made, in one look. Raises RepoNotFound, BranchNotFound."""
+    sql = """
+        SELECT r.created_ns FROM repos r JOIN branches b ON b.repo_id = r.id
+        WHERE r.name = ? AND r.kind = 'user' AND b.name = ?
+    """
+    created_ns: int | None = db.value(sql, (repo, branch))
+    if created_ns is None:
+        commits.get_head(db, repo, branch)  # says which of the two is missing
+        raise BranchNotFound(f'branch "{branch}" not found in repo {repo}')
+    return created_ns
+
+
 def get_repo(db: Db, name: str) -> Repo:
     """Return one repo or raise RepoNotFound."""
     repo_id = commits.get_repo_id(db, name)
@@ -77,7 +91,7 @@ def list_repos(db: Db) -> list[Repo]:
     return [get_repo(db, name) for (name,) in rows]
 
 
-def delete_repo(db: Db, name: str, *, force: bool = False) -> None:
+def delete_repo(db: Db, name: str) -> None:
     """Delete a repo with its history. Raises RepoNotFound, Conflict while something downstream rests on it."""
     repo_id = commits.get_repo_id(db, name)
     owner = "SELECT 1 FROM pipelines p JOIN branches b ON b.id = p.branch_id WHERE b.repo_id = ?"
@@ -123,26 +137,38 @@ def create_branch(
 ) -> None:
     """Make a branch or re-point it: at `head`, else at an empty commit of its own if it is new.
 
-    Upstream branches that do not exist are made. Raises RepoNotFound, InvalidName, CommitNotFound, InvalidRequest.
+    With new provenance it gets an open commit that is made from the heads of its upstream branches. Upstream branches that
+    do not exist are made. Raises RepoNotFound, InvalidName, CommitNotFound, InvalidRequest.
     """
     repo_id = commits.get_repo_id(db, repo)
     check_name("branch", name)
-    commit_id = new_commit_id()
     upstream = [ensure_branch(db, *source) for source in provenance]
     existing = db.value("SELECT head_id FROM branches WHERE repo_id = ? AND name = ?", (repo_id, name))
+    chosen = _choose_head(db, repo, name, head, existing)
+    branch_id = commits.set_head(db, chosen, name)
+    set_id = new_commit_id()
+    if upstream and set_provenance(db, branch_id, upstream):
+        commits.make_auto_commit(db, branch_id, set_id)
+    elif chosen.row == existing:
+        return
+    commits.propagate(db, [branch_id], set_id)
+
+
+def _choose_head(db: Db, repo: str, name: str, head: str | None, existing: int | None) -> commits.Commit:
     if head is not None:
         _check_repointable(db, repo, name)
-        row = commits.get_commit(db, repo, head).row
-    elif existing is not None:
-        row = existing
-    else:
-        row = commits.append(db, repo_id, None, name, commit_id, "AUTO")
-        commits.finish_commit(db, commits.get_by_row(db, row))
-    branch_id = commits.set_head(db, repo_id, name, row)
-    if upstream:
-        set_provenance(db, branch_id, upstream)
-    if row != existing:
-        commits.propagate(db, [branch_id], commit_id)
+        return commits.get_commit(db, repo, head)
+    if existing is not None:
+        return commits.get_by_row(db, existing)
+    return make_empty_commit(db, repo, name)
+
+
+def make_empty_commit(db: Db, repo: str, branch: str, description: str = "") -> commits.Commit:
+    """Make a finished commit without files or parent, for a branch to begin with."""
+    repo_id = commits.get_repo_id(db, repo)
+    commit = commits.append(db, repo_id, repo, None, branch, new_commit_id(), "AUTO", description)
+    commits.finish_commit(db, commit)
+    return commits.get_by_row(db, commit.row)
 
 
 def _check_repointable(db: Db, repo: str, name: str) -> None:
@@ -161,20 +187,43 @@ def ensure_branch(db: Db, repo: str, name: str) -> int:
     return found
 
 
-def set_provenance(db: Db, branch_id: int, upstream: Iterable[int]) -> None:
-    """Replace what a branch is made from. Raises InvalidRequest for its own repo or a circle."""
-    chosen = list(dict.fromkeys(upstream))
-    own = db.value("SELECT repo_id FROM branches WHERE id = ?", (branch_id,))
-    for source in chosen:
-        repo_id, repo = db.row(
-            "SELECT r.id, r.name FROM branches b JOIN repos r ON r.id = b.repo_id WHERE b.id = ?", (source,)
-        )
-        if repo_id == own:
-            raise InvalidRequest(f"repo {repo} cannot be in the provenance of its own branch")
-    commits.check_no_cycle(db, branch_id, chosen)
+def set_provenance(db: Db, branch_id: int, upstream: Iterable[int]) -> bool:
+    """Replace what a branch is made from; tell whether that changed anything.
+
+    Raises InvalidRequest for its own repo, a circle, or two branches of one repo in what hangs together: a commit set has
+    one commit of a repo.
+    """
+    chosen = set(upstream)
+    sql = "SELECT upstream_id FROM branch_provenance WHERE branch_id = ?"
+    if chosen == {row[0] for row in db.execute(sql, (branch_id,))}:
+        return False
+    own = _find_repo(db, branch_id)
+    if own in {_find_repo(db, source) for source in chosen}:
+        raise InvalidRequest(f"repo {own} cannot be in the provenance of its own branch")
+    if chosen & set(commits.list_downstream(db, [branch_id])):
+        raise InvalidRequest("branches can not depend on each other in a circle")
     db.execute("DELETE FROM branch_provenance WHERE branch_id = ?", (branch_id,))
-    rows = [(branch_id, source) for source in chosen]
+    rows = [(branch_id, source) for source in sorted(chosen)]
     db.executemany("INSERT INTO branch_provenance (branch_id, upstream_id) VALUES (?, ?)", rows)
+    _check_one_branch_each(db, branch_id)
+    return True
+
+
+def _find_repo(db: Db, branch_id: int) -> str:
+    name: str = db.value("SELECT r.name FROM branches b JOIN repos r ON r.id = b.repo_id WHERE b.id = ?", (branch_id,))
+    return name
+
+
+def _check_one_branch_each(db: Db, branch_id: int) -> None:
+    """Raise InvalidRequest if a set that reaches this branch, or goes out from it, would meet a repo twice."""
+    above, below = commits.list_upstream(db, branch_id), commits.list_downstream(db, [branch_id])
+    sets = [[branch, *commits.list_downstream(db, [branch])] for branch in (branch_id, *above)]
+    sets += [[branch, *commits.list_upstream(db, branch)] for branch in (branch_id, *below)]
+    for branches in sets:
+        counted = Counter(_find_repo(db, branch) for branch in branches)
+        repo, times = counted.most_common(1)[0]
+        if times > 1:
+            raise InvalidRequest(f'multiple branches from the same repo, "{repo}", cannot participate in a DAG')
 
 
 def find_branch_id(db: Db, repo: str, name: str) -> int | None:

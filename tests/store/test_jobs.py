@@ -9,6 +9,7 @@ from store.helpers import (
     datum,
     datums_of,
     entry_of,
+    fork,
     job_of,
     keep,
     process,
@@ -19,7 +20,7 @@ from store.helpers import (
     write_output,
 )
 
-from appliance.errors import DatumNotFound, InvalidPath, InvalidRequest, JobNotFound, NotWritable, PathConflict
+from appliance.errors import Conflict, DatumNotFound, InvalidPath, InvalidRequest, JobNotFound, NotWritable, PathConflict
 from appliance.store import Store, blobs, files, jobs, pipelines, uploads
 
 
@@ -259,6 +260,19 @@ def test_failed_job_shows_nothing_and_says_why(edges: Store) -> None:
     head = commit_of(edges, "edges")
     assert (tree(edges, "edges"), head.error, head.file_count) == ({}, "exit status 1", 0)
     assert (job_of(edges, job).state, job_of(edges, job).reason) == ("failure", "exit status 1")
+
+
+def test_commit_after_a_killed_job_waits_for_the_one_before_it(edges: Store) -> None:
+    """Else the output of the running job would take the place of what was put after it."""
+    running = claim(edges, "edges", ["one"])
+    again(edges)
+    queued = commit_of(edges, "edges")
+    with edges.snapshot() as db:
+        row = jobs.get_job(db, "edges", queued.id).row
+    edges.write(lambda db: jobs.fail_job(db, row, "killed", "stopped"))
+    fork(edges, "edges", "tag", queued.id)
+    with pytest.raises(Conflict, match=rf"^parent commit {running.id} has not been finished$"):
+        put(edges, "edges", "/x", b"mine", "tag")
 
 
 def test_ending_an_ended_job_changes_nothing(edges: Store) -> None:

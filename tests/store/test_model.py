@@ -1,11 +1,16 @@
-"""Random sequences of operations: the store gives and refuses what the model in `reference.py` does."""
+"""Random sequences of operations: the store gives and refuses what the model in `reference.py` does.
 
+A failing sequence prints itself as it was found. With SHRINK=1 in the environment hypothesis takes some minutes to find the
+shortest one.
+"""
+
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from reference import Commit, Model, list_children, list_items
@@ -238,5 +243,6 @@ def outcome(run: Callable[[], T]) -> T | type[ApplianceError]:
         return type(error)
 
 
-StoreAgainstModel.TestCase.settings = settings(max_examples=120, stateful_step_count=50)
+PHASES = (Phase.generate, Phase.shrink) if os.environ.get("SHRINK") else (Phase.generate,)
+StoreAgainstModel.TestCase.settings = settings(max_examples=120, stateful_step_count=50, phases=PHASES)
 TestStoreAgainstModel = StoreAgainstModel.TestCase
