@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlencode
@@ -34,8 +35,12 @@ class _Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with short_path(self._path) as path:
-            self.sock.connect(path)
+        try:
+            with short_path(self._path) as path:
+                self.sock.connect(path)
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+            message = f"no appliance is running on {self._path.parent} (start one with `appliance serve`)"
+            raise NotRunning(message) from None
 
 
 class Client:
@@ -62,6 +67,8 @@ class Client:
         with self._request("GET", f"/v1/file?{query}") as response:
             while piece := response.read(_PIECE_BYTES):
                 yield piece
+            if response.length:  # `read` with a size takes the end of a connection for the end of the body
+                raise http.client.IncompleteRead(b"", response.length)
 
     def follow_logs(self, **arguments: Any) -> Iterator[dict[str, Any]]:
         """Yield log lines, as they come if asked to follow."""
@@ -70,17 +77,31 @@ class Client:
             for line in response:
                 yield json.loads(line)
 
-    def _request(self, method: str, target: str, body: Any = None) -> http.client.HTTPResponse:
+    @contextmanager
+    def _request(self, method: str, target: str, body: Any = None) -> Iterator[http.client.HTTPResponse]:
+        """Ask, and give the response, to be read before the context closes."""
         connection = _Connection(control_socket(self._data))
         try:
-            connection.request(method, target, body, {"Host": "appliance"}, encode_chunked=not isinstance(body, bytes))
-            response = connection.getresponse()
-        except (FileNotFoundError, ConnectionRefusedError):
-            message = f"no appliance is running on {self._data} (start one with `appliance serve`)"
-            raise NotRunning(message) from None
-        except (OSError, http.client.HTTPException) as error:
-            raise NotRunning(f"the appliance went away: {error}") from None
-        if response.status >= 400:
-            answer = json.loads(response.read())
-            raise ControlError(answer["error"], answer["kind"], answer["exit_status"])
-        return response
+            with _explained():
+                response = _exchange(connection, method, target, body)
+                if response.status >= 400:
+                    answer = json.loads(response.read())
+                    raise ControlError(answer["error"], answer["kind"], answer["exit_status"])
+                yield response
+        finally:
+            connection.close()
+
+
+def _exchange(connection: _Connection, method: str, target: str, body: Any) -> http.client.HTTPResponse:
+    # Refused before all of it was sent: the answer says why, if there is one.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        connection.request(method, target, body, {"Host": "appliance"}, encode_chunked=not isinstance(body, bytes))
+    return connection.getresponse()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except (ConnectionError, http.client.HTTPException) as error:
+        raise NotRunning(f"the appliance went away: {error}") from None

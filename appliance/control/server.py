@@ -3,6 +3,7 @@
 import inspect
 import json
 import logging
+import math
 import os
 import resource
 import signal
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 _CALL_BYTES = 64 * 1024 * 1024
 _POLL_S = 0.2
+# Only the owner of the data directory gets here, and what a person pipes in may take its time.
+_LIMITS = httpd.Limits(idle_s=math.inf, header_s=math.inf, stall_s=math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +204,7 @@ async def _run(config: Config, announce: Callable[[App], None]) -> None:
         control = Control(app)
         with _unix_socket(config.control_socket) as listener, _ready_file(config, app):
             announce(app)
-            await httpd.serve(control.handle, [listener], error_reply=error_reply)
+            await httpd.serve(control.handle, [listener], error_reply=error_reply, limits=_LIMITS)
 
 
 class _unix_socket:

@@ -310,6 +310,7 @@ def parse_duration(text: str) -> float:
 
 
 def malformed(problem: str) -> InvalidSpec:
+    """Return the error for a text that is no spec at all."""
     return InvalidSpec(f"malformed pipeline spec: {problem}")
 
 
@@ -323,4 +324,5 @@ def iter_nodes(tree: Input | None) -> Iterator[Input]:
 
 
 def has_s3(tree: Input | None) -> bool:
+    """Tell whether anything in a tree is read through a job's own S3 gateway."""
     return any(node.pfs and node.pfs.s3 for node in iter_nodes(tree))
