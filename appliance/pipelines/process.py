@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from array import array
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,6 +28,7 @@ import trio
 from appliance import errors
 
 OnLine = Callable[[str, bytes, int], None]
+Pace = Callable[[], Awaitable[None]]
 
 MAX_LINE_BYTES = 64 * 1024
 # How long to read on after the end: only something that left its group and namespace can still hold a pipe.
@@ -128,8 +129,12 @@ class Launcher:
         self._starting = trio.Lock()
         self._link: _Link | None = None
 
-    async def run(self, spec: ProcessSpec, *, on_line: OnLine, timeout_s: float | None = None) -> Exit:
+    async def run(
+        self, spec: ProcessSpec, *, on_line: OnLine, pace: Pace = trio.lowlevel.checkpoint, timeout_s: float | None = None
+    ) -> Exit:
         """Run to the end, handing over each line of output as `(stream, line, time_ns)`.
+
+        `pace` is awaited between two pieces of output: as long as it takes, who writes has to wait.
 
         `stream` is "stdout" or "stderr"; lines come without their newline, in pieces if over 64 KiB. On return nothing
         of the run lives: when the command ends, the rest of its group and what stayed in its namespace is killed. After
@@ -145,7 +150,7 @@ class Launcher:
         run = await link.start(_request(spec, account), streams.child)
         drain = trio.CancelScope(shield=True)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_read_output, drain, streams, on_line)
+            nursery.start_soon(_read_output, drain, streams, on_line, pace)
             try:
                 timed_out = await self._wait(link, run, timeout_s)
             finally:
@@ -366,15 +371,15 @@ def _fill(fd: int, content: bytes) -> None:
     os.lseek(fd, 0, os.SEEK_SET)
 
 
-async def _read_output(scope: trio.CancelScope, streams: _Streams, on_line: OnLine) -> None:
+async def _read_output(scope: trio.CancelScope, streams: _Streams, on_line: OnLine, pace: Pace) -> None:
     """Read both pipes to their ends, or until the scope's deadline."""
     with scope:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_read_lines, streams.stdout, partial(on_line, "stdout"))
-            nursery.start_soon(_read_lines, streams.stderr, partial(on_line, "stderr"))
+            nursery.start_soon(_read_lines, streams.stdout, partial(on_line, "stdout"), pace)
+            nursery.start_soon(_read_lines, streams.stderr, partial(on_line, "stderr"), pace)
 
 
-async def _read_lines(fd: int, deliver: Callable[[bytes, int], None]) -> None:
+async def _read_lines(fd: int, deliver: Callable[[bytes, int], None], pace: Pace) -> None:
     """Deliver line by line, the last one also without newline, also when there is no time left to read on."""
     rest = b""
     async with trio.lowlevel.FdStream(fd) as pipe:
@@ -387,6 +392,7 @@ async def _read_lines(fd: int, deliver: Callable[[bytes, int], None]) -> None:
                 while len(rest) > MAX_LINE_BYTES:
                     deliver(rest[:MAX_LINE_BYTES], now_ns)
                     rest = rest[MAX_LINE_BYTES:]
+                await pace()
         finally:
             if rest:
                 deliver(rest, time.time_ns())

@@ -18,7 +18,6 @@ from appliance.errors import ApplianceError, JobNotFound, PipelineNotFound
 from appliance.globs import compile_glob
 from appliance.pipelines import worker
 from appliance.pipelines.datums import Datum, Match, iter_datums
-from appliance.pipelines.process import OnLine
 from appliance.pipelines.spec import PfsInput, Spec, from_json, leaves
 from appliance.pipelines.worker import Doors, Work, write
 from appliance.store import Db, Store, blobs, commits, files, jobs, matching, pipelines
@@ -200,8 +199,8 @@ def _list_waiting(store: Store, job: Job, after: int) -> list[StoredDatum]:
 async def _work(doors: Doors, job: Job, spec: Spec, logs: "LogBuffer", queue: trio.MemoryReceiveChannel[StoredDatum]) -> None:
     async with queue:
         async for datum in queue:
-            line = logs.for_datum(datum.row)
-            await worker.run_datum(doors, Work(job, spec, datum), line, lambda text: logs.add(None, "job", text))
+            lines = DatumLines(logs, datum.row)
+            await worker.run_datum(doors, Work(job, spec, datum), lines, logs.remark)
 
 
 # -- egress
@@ -252,27 +251,34 @@ def _reader(store: Store) -> Callable[[Content], Iterator[bytes]]:
 
 
 class LogBuffer:
-    """Collects a job's log lines and writes them a few times a second, so that a chatty process costs few commits."""
+    """Collects a job's log lines and writes them a few times a second, so that a chatty process costs few commits.
+
+    One that writes faster than that has to wait, once some thousands of its lines do.
+    """
 
     _EVERY_S = 0.2
     _MOST = 2000
+    _FULL = 10_000
 
     def __init__(self, store: Store, job_row: int) -> None:
         self._store, self._job = store, job_row
         self._lines: list[tuple[int | None, int, str, str]] = []
         self._flushing = trio.Lock()
 
-    def for_datum(self, datum_row: int) -> OnLine:
-        """Return what takes the lines of a datum's process."""
+    def add(self, datum_row: int | None, time_ns: int, stream: str, text: str) -> None:
+        """Add a line of a datum's."""
+        self._lines.append((datum_row, time_ns, stream, text))
 
-        def on_line(stream: str, line: bytes, time_ns: int) -> None:
-            self._lines.append((datum_row, time_ns, stream, line.decode(errors="replace")))
-
-        return on_line
-
-    def add(self, datum_row: int | None, stream: str, text: str) -> None:
+    def remark(self, text: str) -> None:
         """Add a line of our own."""
-        self._lines.append((datum_row, time.time_ns(), stream, text))
+        self.add(None, time.time_ns(), "job", text)
+
+    async def pace(self) -> None:
+        """Wait until there is room for more."""
+        if len(self._lines) >= self._FULL:
+            await self.flush()
+        else:
+            await trio.lowlevel.checkpoint()
 
     async def run(self) -> None:
         """Write what has come, until cancelled."""
@@ -293,3 +299,14 @@ class LogBuffer:
         except JobNotFound:
             return
         jobs.add_log_lines(db, self._job, lines)
+
+
+class DatumLines:
+    """Takes the lines of one datum's process; see `worker.Lines`."""
+
+    def __init__(self, logs: LogBuffer, datum_row: int) -> None:
+        self._logs, self._datum_row = logs, datum_row
+        self.pace = logs.pace
+
+    def __call__(self, stream: str, line: bytes, time_ns: int) -> None:
+        self._logs.add(self._datum_row, time_ns, stream, line.decode(errors="replace"))

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 import trio
@@ -19,7 +19,7 @@ from appliance.errors import ApplianceError
 from appliance.pipelines import outputs
 from appliance.pipelines.datums import Datum, DatumInput, datum_environment
 from appliance.pipelines.environment import base_environment, s3_environment
-from appliance.pipelines.process import Bind, Exit, Launcher, OnLine, ProcessLost, ProcessSpec
+from appliance.pipelines.process import Bind, Exit, Launcher, ProcessLost, ProcessSpec
 from appliance.pipelines.spec import Spec
 from appliance.store import Db, Store, jobs
 from appliance.store.jobs import Job, StoredDatum
@@ -34,6 +34,15 @@ OpenSidecar = Callable[[Sequence[DatumInput], int | None], AbstractAsyncContextM
 
 OpenView = Callable[[Path, Sequence[DatumInput]], tuple[Bind, ...]]
 """Prepares a datum's inputs, in a scratch directory if need be, and returns what to bind. Blocks."""
+
+
+class Lines(Protocol):
+    """What takes the output of a datum's process, line by line."""
+
+    def __call__(self, stream: str, line: bytes, time_ns: int) -> None: ...
+
+    async def pace(self) -> None:
+        """Wait while there are more lines than can be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +87,14 @@ def decode_inputs(data: bytes) -> tuple[DatumInput, ...]:
     return msgspec.json.decode(data, type=tuple[DatumInput, ...])
 
 
-async def run_datum(doors: Doors, work: Work, on_line: OnLine, remark: Callable[[str], None]) -> str | None:
+async def run_datum(doors: Doors, work: Work, lines: Lines, remark: Callable[[str], None]) -> str | None:
     """Run a datum until a try succeeds or all have failed; None, or the reason of the last failure.
 
     A try that a crash of the appliance or of the launcher ended does not count, as in Pachyderm. Raises what the store
     raises once the job has ended.
     """
     for number in range(1, work.spec.datum_tries + 1):
-        reason = await _run_try(doors, work, on_line, remark)
+        reason = await _run_try(doors, work, lines, remark)
         if reason is None:
             await write(doors.store, lambda db: jobs.finish_datum(db, work.stored, "success"))
             return None
@@ -94,12 +103,12 @@ async def run_datum(doors: Doors, work: Work, on_line: OnLine, remark: Callable[
     return reason
 
 
-async def _run_try(doors: Doors, work: Work, on_line: OnLine, remark: Callable[[str], None]) -> str | None:
+async def _run_try(doors: Doors, work: Work, lines: Lines, remark: Callable[[str], None]) -> str | None:
     """Run a datum once, again if it is lost; None, or why it failed: any error is the try's own, as in Pachyderm."""
     for lost in itertools.count(1):
         await write(doors.store, lambda db: jobs.start_try(db, work.stored.row))
         try:
-            return await _try(doors, work, on_line)
+            return await _try(doors, work, lines)
         except ProcessLost as error:
             if lost > _MOST_LOST:
                 return str(error)
@@ -109,7 +118,7 @@ async def _run_try(doors: Doors, work: Work, on_line: OnLine, remark: Callable[[
     raise AssertionError
 
 
-async def _try(doors: Doors, work: Work, on_line: OnLine) -> str | None:
+async def _try(doors: Doors, work: Work, lines: Lines) -> str | None:
     """Run a datum once and stage its output; None, or why it failed."""
     async with _scratch(doors.scratch, work.stored.row) as scratch:
         binds = await trio.to_thread.run_sync(doors.open_view, scratch / "in", work.inputs)
@@ -117,7 +126,7 @@ async def _try(doors: Doors, work: Work, on_line: OnLine) -> str | None:
         if not work.spec.s3_out:
             out.mkdir()
             binds = (*binds, Bind(out, "/pfs/out", writable=True))
-        failure = _explain(await _run(doors, work, binds, on_line), work.spec)
+        failure = _explain(await _run(doors, work, binds, lines), work.spec)
         if failure is None and not work.spec.s3_out:
             await trio.to_thread.run_sync(_collect, doors, work, out)
         return failure
@@ -127,13 +136,13 @@ def _collect(doors: Doors, work: Work, out: Path) -> None:
     outputs.collect(doors.store, work.stored.row, out, work.inputs, strict=doors.strict)
 
 
-async def _run(doors: Doors, work: Work, binds: tuple[Bind, ...], on_line: OnLine) -> Exit:
+async def _run(doors: Doors, work: Work, binds: tuple[Bind, ...], lines: Lines) -> Exit:
     environment = base_environment(doors.environment) | dict(work.spec.transform.env) | _datum_environment(work)
     if not work.spec.needs_sidecar:
-        return await _launch(doors, work, binds, environment, on_line)
+        return await _launch(doors, work, binds, environment, lines)
     s3_inputs = [item for item in work.inputs if item.s3]
     async with doors.open_sidecar(s3_inputs, work.stored.row if work.spec.s3_out else None) as endpoint:
-        return await _launch(doors, work, binds, environment | s3_environment(endpoint), on_line)
+        return await _launch(doors, work, binds, environment | s3_environment(endpoint), lines)
 
 
 def _datum_environment(work: Work) -> dict[str, str]:
@@ -145,7 +154,7 @@ def _datum_environment(work: Work) -> dict[str, str]:
     }
 
 
-async def _launch(doors: Doors, work: Work, binds: tuple[Bind, ...], environment: dict[str, str], on_line: OnLine) -> Exit:
+async def _launch(doors: Doors, work: Work, binds: tuple[Bind, ...], environment: dict[str, str], lines: Lines) -> Exit:
     transform = work.spec.transform
     stdin = "".join(line + "\n" for line in transform.stdin).encode()
     process = ProcessSpec(
@@ -156,7 +165,7 @@ async def _launch(doors: Doors, work: Work, binds: tuple[Bind, ...], environment
         user=transform.user or None,
         binds=binds,
     )
-    return await doors.launcher.run(process, on_line=on_line, timeout_s=work.spec.datum_timeout_s)
+    return await doors.launcher.run(process, on_line=lines, pace=lines.pace, timeout_s=work.spec.datum_timeout_s)
 
 
 def _explain(end: Exit, spec: Spec) -> str | None:

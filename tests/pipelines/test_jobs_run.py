@@ -218,3 +218,9 @@ def test_spec_that_can_not_be_read_fails_its_job_and_no_other(lab: Lab) -> None:
     lab.store.write(lambda db: pipelines.create_pipeline(db, new))
     assert lab.ended(pipeline="damaged").reason.startswith("stored pipeline spec can not be read")
     assert lab.run(COPY, {"/a": b"1"}).state == "success"
+
+
+def test_more_log_than_is_kept_in_memory_is_complete(lab: Lab) -> None:
+    job = lab.run("yes | head -n 100000", {"/a": b""})
+    with lab.store.snapshot() as db:
+        assert db.value("SELECT count(*) FROM log_lines WHERE job_id = ?", (job.row,)) == 100_000
