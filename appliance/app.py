@@ -62,10 +62,11 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         await stack.enter_async_context(_serving(store, RepoBuckets(), listeners, strict=config.strict))
         mount, notices = await _open_mount(stack, store, config)
         launcher = await stack.enter_async_context(open_launcher(grace_s=_STOP_GRACE_S))
-        if problem := await trio.to_thread.run_sync(probe_namespaces):
-            notices = (*notices, f"ordinary pipelines can not run here: {problem}")
+        no_pfs = await trio.to_thread.run_sync(probe_namespaces)
+        if no_pfs is not None:
+            notices = (*notices, f"only pipelines that use S3 for input and output can run here: {no_pfs}")
         profiles = Profiles(config.data)
-        doors = await trio.to_thread.run_sync(_make_doors, store, launcher, config, mount)
+        doors = await trio.to_thread.run_sync(_make_doors, store, launcher, config, mount, no_pfs)
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(Scheduler(doors, partial(_copy_out, profiles)).run)
         yield App(config, store, profiles, endpoint, mount, notices)
@@ -151,7 +152,7 @@ async def _open_mount(stack: AsyncExitStack, store: Store, config: Config) -> tu
 # -- what jobs are given
 
 
-def _make_doors(store: Store, launcher: Launcher, config: Config, mount: Path | None) -> Doors:
+def _make_doors(store: Store, launcher: Launcher, config: Config, mount: Path | None, no_pfs: str | None) -> Doors:
     scratch = config.data / "scratch"
     remove_tree(scratch)
     scratch.mkdir(mode=0o700, exist_ok=True)
@@ -163,6 +164,7 @@ def _make_doors(store: Store, launcher: Launcher, config: Config, mount: Path | 
         scratch=scratch,
         environment=config.environment,
         strict=config.strict,
+        no_pfs=no_pfs,
     )
 
 

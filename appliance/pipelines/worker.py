@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 import msgspec
 import trio
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, Unsupported
 from appliance.pipelines import outputs
 from appliance.pipelines.datums import Datum, DatumInput, datum_environment
 from appliance.pipelines.environment import base_environment, s3_environment
@@ -47,7 +47,10 @@ class Lines(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """What `app` hands to jobs. `environment` is the appliance's own; `scratch` is a directory on the blobs' file system."""
+    """What `app` hands to jobs. `environment` is the appliance's own; `scratch` is a directory on the blobs' file system.
+
+    `no_pfs` is why user code can not have a /pfs of its own here, None if it can. Without, only datums that need none run.
+    """
 
     store: Store
     launcher: Launcher
@@ -56,6 +59,7 @@ class Doors:
     scratch: Path
     environment: Mapping[str, str]
     strict: bool = False
+    no_pfs: str | None = None
 
 
 async def write(store: Store, function: Callable[[Db], T]) -> T:
@@ -155,6 +159,8 @@ def _datum_environment(work: Work) -> dict[str, str]:
 
 
 async def _launch(doors: Doors, work: Work, binds: tuple[Bind, ...], environment: dict[str, str], lines: Lines) -> Exit:
+    if binds and doors.no_pfs is not None:
+        raise Unsupported(f"the input or output of this datum is below /pfs, which can not be had here: {doors.no_pfs}")
     transform = work.spec.transform
     stdin = "".join(line + "\n" for line in transform.stdin).encode()
     process = ProcessSpec(
@@ -164,6 +170,7 @@ async def _launch(doors: Doors, work: Work, binds: tuple[Bind, ...], environment
         cwd=transform.working_dir or None,
         user=transform.user or None,
         binds=binds,
+        private_pfs=doors.no_pfs is None,
     )
     return await doors.launcher.run(process, on_line=lines, pace=lines.pace, timeout_s=work.spec.datum_timeout_s)
 
