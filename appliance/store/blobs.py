@@ -110,6 +110,10 @@ class Blobs:
         self._files.mkdir(exist_ok=True)
         self._staging.mkdir(exist_ok=True)
         self._device = self._files.stat().st_dev
+        self._settled: set[Path] = set()
+        if self._durable:  # what was just made: the database, the directories here, and this one
+            _sync_directory(directory)
+            _sync_directory(directory.parent)
         self.sweep_staging()
 
     def sweep_staging(self) -> None:
@@ -173,10 +177,13 @@ class Blobs:
             _sync_directory(target.parent)
 
     def _make_directory(self, directory: Path) -> None:
-        if not directory.is_dir():
-            directory.mkdir(exist_ok=True)
-            if self._durable:
-                _sync_directory(directory.parent)
+        """Make sure that a directory is there and durable; one that another thread has just made may not be yet."""
+        if directory in self._settled:
+            return
+        directory.mkdir(exist_ok=True)
+        if self._durable:
+            _sync_directory(directory.parent)
+        self._settled.add(directory)
 
     def _settle(self, file: Path, size_bytes: int) -> None:
         descriptor = os.open(file, os.O_RDONLY)
@@ -200,6 +207,7 @@ def _lease(file: IO[bytes]) -> bool:
 
 
 def _sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

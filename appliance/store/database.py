@@ -185,13 +185,13 @@ class Writer:
             for write in batch:
                 write.future.set_exception(write.error or _explain(error))
             return
+        if changed:
+            self._tell(changed)  # first, so that whoever is told of a write finds its effects announced
         for write in batch:
             if write.error is not None:
                 write.future.set_exception(write.error)
             else:
                 write.future.set_result(write.result)
-        if changed:
-            self._tell(changed)
 
     def _tell(self, changed: Changes) -> None:
         try:
@@ -214,8 +214,11 @@ class Writer:
         self._db.execute("RELEASE write")
 
     def _roll_back(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except sqlite3.Error:  # the next BEGIN will say so to whoever writes next; those that wait must hear now
+            _log.exception("a failed transaction could not be rolled back")
 
 
 def _explain(error: BaseException) -> BaseException:

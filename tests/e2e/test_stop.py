@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from e2e.conftest import Appliance, wait_until
+from e2e.conftest import ROOT, Appliance, wait_until
 
 SLEEPER = {
     "transform": {"cmd": ["sh"], "stdin": ["trap '' TERM", "echo started > /pfs/out/started", "sleep 1000"]},
@@ -115,6 +115,40 @@ def test_killed_appliance_finishes_its_jobs_after_the_next_start(appliance: Appl
         expected = appliance.run("sha256sum", stdin=f"content {number}")
         assert appliance.pachctl("get", "file", f"hash@master:/{number}") == expected
     assert [(ran / name).read_text() for name in ("0", "1")] == ["run\n", "run\n"]
+
+
+@pytest.mark.usefixtures("namespaces")
+def test_chain_of_both_kinds_of_pipeline_survives_kills(appliance: Appliance) -> None:
+    results = sorted((ROOT / "scripts" / "labresults").glob("*.csv"))
+    words = ["put", "file", "labresults@master"]
+    appliance.pachctl("create", "repo", "labresults")
+    appliance.pachctl(*words, *(word for file in results for word in ("-f", str(file))))
+    copy = 'd=$(mktemp -d) && aws s3 cp s3://labresults/ $d --recursive && aws s3 cp $d s3://out --recursive && rm -r "$d"'
+    appliance.create_pipeline(
+        pipeline={"name": "copied"},
+        input={"pfs": {"repo": "labresults", "glob": "/", "s3": True}},
+        transform={"cmd": ["sh", "-c", copy]},
+        s3_out=True,
+    )
+    appliance.create_pipeline(
+        pipeline={"name": "summed"},
+        input={"pfs": {"repo": "copied", "glob": "/*"}},
+        transform={"cmd": ["sh", "-c", "for f in /pfs/copied/*; do sha256sum < $f > /pfs/out/$(basename $f); done"]},
+        parallelism_spec={"constant": 2},
+    )
+    for pipeline in ("copied", "summed"):
+        wait_until(lambda name=pipeline: _state(appliance, name) in ("running", "success"))
+        appliance.stop(signal.SIGKILL)
+        appliance.start("--durability", "fast")
+    appliance.pachctl("wait", "commit", "summed@master")
+    for file in results:
+        assert appliance.pachctl("get", "file", f"copied@master:/{file.name}") == file.read_text()
+        expected = appliance.run("sha256sum", stdin=file.read_text())
+        assert appliance.pachctl("get", "file", f"summed@master:/{file.name}") == expected
+
+
+def _state(appliance: Appliance, pipeline: str) -> str:
+    return appliance.pachctl("list", "job", "-p", pipeline).splitlines()[1].split()[-1]
 
 
 def test_what_was_acknowledged_is_there_after_a_kill(appliance: Appliance) -> None:
