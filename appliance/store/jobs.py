@@ -7,6 +7,8 @@ same plan.
     datum  waiting → running → success | failed, or skipped from the start
 """
 
+import heapq
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -378,25 +380,24 @@ def iter_output(db: Db, row: int, *, after: str = "") -> Iterator[files.Entry]:
 
 def _apply_output(db: Db, commit: commits.Commit, row: int) -> None:
     """Turn what the commit inherited into the job's output; paths whose content is the same are left as they were."""
-    snapshot = files.open_commit(db, commit)
-    old = iter(files.Scan(db, snapshot, "/"))
-    before = next(old, None)
-    size_bytes = count = 0
-    for entry in iter_output(db, row):
-        while before is not None and before.path < entry.path:
-            files.delete_path(db, commit, before.path)
-            before = next(old, None)
-        same = before if before is not None and before.path == entry.path else None
-        if same is None or not _is_same(db, same, entry):
-            files.replace(db, commit, entry)
-        if same is not None:
-            before = next(old, None)
-        size_bytes += entry.content.size_bytes
-        count += entry.kind == files.Kind.FILE
-    while before is not None:
-        files.delete_path(db, commit, before.path)
-        before = next(old, None)
-    db.execute("UPDATE commits SET size_bytes = ?, file_count = ? WHERE id = ?", (size_bytes, count, commit.row))
+    before = files.Scan(db, files.open_commit(db, commit), "/")
+    files.rewrite(db, commit, _iter_changes(db, before, iter_output(db, row)))
+    sql = f"SELECT coalesce(sum(size_bytes), 0), coalesce(sum(kind = 1), 0) FROM (SELECT f.size_bytes, f.kind FROM {_OUTPUT})"
+    db.execute("UPDATE commits SET size_bytes = ?, file_count = ? WHERE id = ?", (*db.row(sql, (row,)), commit.row))
+
+
+def _iter_changes(
+    db: Db, before: Iterable[files.Entry], after: Iterable[files.Entry]
+) -> Iterator[tuple[files.Entry | None, files.Entry | None]]:
+    """Yield (what was there, what is to be there) for every path where the two differ."""
+    tagged = heapq.merge(((e.path, 0, e) for e in before), ((e.path, 1, e) for e in after), key=lambda item: item[:2])
+    for _, group in itertools.groupby(tagged, key=lambda item: item[0]):
+        sides: list[files.Entry | None] = [None, None]
+        for _, side, entry in group:
+            sides[side] = entry
+        old, new = sides
+        if old is None or new is None or not _is_same(db, old, new):
+            yield old, new
 
 
 def _is_same(db: Db, one: files.Entry, other: files.Entry) -> bool:
