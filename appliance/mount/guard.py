@@ -1,50 +1,42 @@
 """The process that takes the mount away when ours dies, however it dies.
 
-With `auto_unmount`, libfuse leaves a fusermount3 running that unmounts once the socket between us and it closes. libfuse
-never closes that socket, nor keeps it from programs we start: while one of those lived, the mount of a dead appliance
-would stay. And it never ends that process, so each mount would leave one behind.
+It waits at a pipe that only we hold: a word means that we have unmounted ourselves, the end without one that we are dead.
+libfuse's own `auto_unmount` does the same with a setuid program that it never ends, over a socket that it lets every
+program we start inherit, and gives up on some systems where it is not root who mounts.
 """
 
 import os
-import signal
-import stat
-import threading
-from contextlib import suppress
-from dataclasses import dataclass
+import subprocess
 from pathlib import Path
 
+_SCRIPT = """
+trap '' HUP INT TERM
+read -r _ && exit
+[ -d "$1" ] && exit  # somebody else has mounted there meanwhile, and answers
+shift
+exec "$@"
+"""
+_DISMISS_S = 5.0
 
-def list_inherited_sockets() -> set[int]:
-    """Return the sockets that programs we start would get. Python's own are never among them."""
-    found = set()
-    for descriptor in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
-        with suppress(OSError):  # the one of this very listing is closed by now
-            if os.get_inheritable(descriptor) and stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-                found.add(descriptor)
-    return found
 
-
-@dataclass(frozen=True, slots=True)
 class Guard:
-    """That process and our ends of its sockets; none of either without `auto_unmount`."""
+    """Guards the mount at a directory from the time this is made."""
 
-    processes: list[int]
-    sockets: set[int]
+    def __init__(self, directory: Path) -> None:
+        unmount = ("umount", "-l") if os.geteuid() == 0 else ("fusermount3", "-u", "-z", "-q")
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", _SCRIPT, "pfs-guard", str(directory), *unmount, "--", str(directory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
 
     def dismiss(self) -> None:
-        """End it, after the mount is gone; on the thread that found it."""
-        for descriptor in self.sockets:
-            os.close(descriptor)
-        for process in self.processes:
-            with suppress(OSError):
-                os.kill(process, signal.SIGKILL)  # it blocks all signals that can be blocked
-                os.waitpid(process, 0)
-
-
-def find_guard(before: set[int]) -> Guard:
-    """Return what libfuse started since `list_inherited_sockets` gave `before`; on the thread that mounted."""
-    sockets = list_inherited_sockets() - before
-    for descriptor in sockets:
-        os.set_inheritable(descriptor, False)
-    children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
-    return Guard([int(process) for process in children.read_text().split()] if children.exists() else [], sockets)
+        """End it, after the mount is gone."""
+        try:
+            self._process.communicate(b"\n", _DISMISS_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

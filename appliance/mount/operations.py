@@ -130,6 +130,11 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         with self._store.snapshot() as db:
             return self._describe(nodes.describe(db, self._inodes.get(number)))
 
+    async def access(self, _number: Inode, mode: int, _context: object) -> bool:
+        if mode & os.W_OK:
+            raise pyfuse3.FUSEError(errno.EROFS)
+        return True
+
     async def open(self, number: Inode, flags: int, _context: object) -> pyfuse3.FileInfo:
         if flags & _WRITING:
             raise pyfuse3.FUSEError(errno.EROFS)

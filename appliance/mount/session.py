@@ -8,7 +8,6 @@ pyfuse3 keeps its session in globals of its module, so a process has one mount a
 
 import logging
 import os
-import shutil
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from appliance.mount import mountpoint
-from appliance.mount.guard import find_guard, list_inherited_sockets
+from appliance.mount.guard import Guard
 from appliance.mount.heads import Heads, Messenger
 from appliance.mount.mountpoint import MountUnavailable, find_problem
 from appliance.store import Store
@@ -55,8 +54,7 @@ async def open_mount(store: Store, directory: Path) -> AsyncIterator[Mount]:
     """Show the store at `directory` from the time this is entered until it is left, whoever still uses it then.
 
     What a dead process left mounted there is removed first. Raises MountUnavailable. Afterwards files that are still open
-    fail with ENOTCONN or ECONNABORTED. After a `kill -9` the mount goes away by itself where fusermount3 is installed;
-    else it stays, answering ENOTCONN, until somebody unmounts it or mounts again.
+    fail with ENOTCONN or ECONNABORTED. The mount goes away with the process, also after a `kill -9`.
     """
     session = await trio.to_thread.run_sync(_start, store, directory)
     try:
@@ -145,9 +143,8 @@ class _Session:
         except ImportError as error:  # found, but its library is not
             raise MountUnavailable(f"pyfuse3 can not be loaded: {error}") from None
         operations = Operations(self._store, self._heads, lambda: self._ready.set_result(None))
-        sockets = list_inherited_sockets()
         _init(operations, self._directory)
-        guard = find_guard(sockets)
+        guard = Guard(self._directory)
         try:
             self._messenger.start()
             self._store.listen(self._heads.announce)
@@ -178,12 +175,9 @@ def _init(operations: "Operations", directory: Path) -> None:
 
 
 def _options() -> set[str]:
-    options = {"fsname=pfs", "subtype=pfs", "default_permissions"}
-    if os.geteuid() == 0:
-        options.add("allow_other")
-    if shutil.which("fusermount3"):
-        options.add("auto_unmount")
-    return options
+    # Without `default_permissions`: the kernel would answer a write to a read-only directory with EACCES before we can say
+    # that the whole is read-only, and there is nothing that only some may read.
+    return {"fsname=pfs", "subtype=pfs", *(("allow_other",) if os.geteuid() == 0 else ())}
 
 
 def _forget(top: str) -> None:
