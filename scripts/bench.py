@@ -6,11 +6,15 @@ the kernel and next to nothing else. A second table has boto3, which costs more 
 """
 
 import argparse
+import base64
 import contextlib
 import hashlib
+import http.client
+import io
 import json
 import os
 import platform
+import random
 import re
 import select
 import shutil
@@ -28,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import boto3.s3.transfer
 import botocore.auth
 import botocore.awsrequest
 import botocore.config
@@ -675,8 +680,97 @@ def run_s3(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
 
 
 # Each table: what it measures, and the function that does.
+# -- large objects: what they cost in memory
+
+LARGE_RSS_BYTES = 150 * 1024**2
+
+
+class Stream(io.RawIOBase):
+    """Bytes of any length that nobody has to keep: the same ones each time, no two MiB alike. Cheap to make."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._size_bytes, self._position = size_bytes, 0
+        self._noise = bytearray(random.Random(1).randbytes(1024**2))
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block, offset = divmod(self._position, len(self._noise))
+        self._noise[:8] = block.to_bytes(8, "big")
+        piece = memoryview(self._noise)[offset:][: min(len(buffer), self._size_bytes - self._position)]
+        buffer[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+
+def _digest(stream: Any) -> str:
+    return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def large_steps(server: Server, parts_bytes: int, put_bytes: int) -> Iterator[tuple[str, int, Callable[[], bool]]]:
+    """Yield (name, bytes, what to do and whether it came out right) for objects that no memory should hold."""
+    in_parts, in_one = _digest(io.BufferedReader(Stream(parts_bytes))), _digest(io.BufferedReader(Stream(put_bytes)))
+    transfer = boto3.s3.transfer.TransferConfig(multipart_chunksize=64 * 1024**2, max_concurrency=2)
+
+    def upload() -> bool:
+        server.boto.upload_fileobj(io.BufferedReader(Stream(parts_bytes)), BUCKET, "parts", Config=transfer)
+        return bool(server.boto.head_object(Bucket=BUCKET, Key="parts")["ContentLength"] == parts_bytes)
+
+    def put() -> bool:
+        body = io.BufferedReader(Stream(put_bytes), 1024**2)
+        headers = {
+            "Content-Length": str(put_bytes),
+            "x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(in_one)).decode(),
+        }
+        connection = http.client.HTTPConnection(server.address, timeout=600)
+        connection.request("PUT", f"/{BUCKET}/one", body, headers)
+        return connection.getresponse().status == 200
+
+    def get(key: str, digest: str) -> bool:
+        connection = http.client.HTTPConnection(server.address, timeout=600)
+        connection.request("GET", f"/{BUCKET}/{key}")
+        with connection.getresponse() as answer:
+            return _digest(answer) == digest
+
+    def end(key: str, size_bytes: int) -> bool:
+        stream = Stream(size_bytes)
+        stream._position = size_bytes - 100
+        wanted = f"bytes={size_bytes - 100}-"
+        return bool(server.boto.get_object(Bucket=BUCKET, Key=key, Range=wanted)["Body"].read() == stream.read())
+
+    yield f"put {_mib(parts_bytes)} in parts", parts_bytes, upload
+    yield f"get {_mib(parts_bytes)}", parts_bytes, lambda: get("parts", in_parts)
+    yield "get its last 100 bytes", 100, lambda: end("parts", parts_bytes)
+    yield f"put {_mib(put_bytes)} at once", put_bytes, put
+    yield f"get {_mib(put_bytes)}", put_bytes, lambda: get("one", in_one)
+    yield "get its last 100 bytes", 100, lambda: end("one", put_bytes)
+
+
+def run_large(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """Print what large objects cost. Raises BenchFailed if one comes back different, or memory grows with them."""
+    facts = describe(scratch)
+    parts_bytes, put_bytes = (96, 64) if options.quick else (5 * 1024, 4 * 1024)
+    rows = []
+    with running((APPLIANCES[0],), scratch) as (server,):
+        server.exchange(server.call("PUT", ""))
+        for name, size_bytes, step in large_steps(server, parts_bytes * 1024**2, put_bytes * 1024**2):
+            started = time.monotonic()
+            if not step():
+                raise BenchFailed(f"{name}: it is not what was put")
+            rows.append((name, size_bytes, time.monotonic() - started, server.peak_rss_bytes()))
+    print_table(
+        ["Large objects, durable", "time", "speed", "peak memory"],
+        ([n, f"{s:.2f} s", f"{b / s / 1e6:.0f} MB/s" if b > 100 else "-", f"{r / 1e6:.0f} MB"] for n, b, s, r in rows),
+    )
+    if rows[-1][-1] > LARGE_RSS_BYTES:
+        raise BenchFailed(f"{rows[-1][-1] / 1e6:.0f} MB of memory is more than {LARGE_RSS_BYTES / 1e6:.0f} MB")
+    return {"machine": facts, "steps": rows}
+
+
 TABLES: dict[str, tuple[str, Callable[[argparse.Namespace, Path], dict[str, Any]]]] = {
     "s3": ("the S3 gateway beside moto's server and rclone serve s3", run_s3),
+    "large": ("objects of 4 and 5 GiB, and the memory they take", run_large),
 }
 
 

@@ -37,6 +37,14 @@ def test_the_s3_table_has_every_row(scratch: Path) -> None:
     assert [left.name for left in scratch.iterdir()] == ["numbers.json"]
 
 
+def test_the_table_of_large_objects_finds_them_unchanged(scratch: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "large", "--quick", "--directory", str(scratch)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "put 96 MiB in parts" in done.stdout
+    assert list(scratch.iterdir()) == []
+
+
 def test_an_interrupted_run_leaves_nothing_behind(scratch: Path) -> None:
     command = [sys.executable, str(SCRIPT), "s3", "--quick", "--directory", str(scratch)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
