@@ -3,6 +3,7 @@
 Results are plain data (dataclasses, lists, strings); times are nanoseconds UTC. Names follow the command line: verb, noun.
 """
 
+import itertools
 import secrets
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -161,7 +162,7 @@ class Calls:
                 found = commits.iter_commits(db, repo)
             else:
                 found = commits.iter_ancestors(db, commits.get_commit(db, repo, revision))
-            return [commit for index, commit in enumerate(found) if not number or index < number]
+            return list(itertools.islice(found, number or None))
 
     def list_commit_set(self, commit_id: str) -> list[commits.Commit]:
         if not is_commit_id(commit_id):
