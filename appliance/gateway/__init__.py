@@ -1,16 +1,19 @@
 """The S3 door: every branch and every commit is a bucket, and a job's sidecar is the same door with other buckets.
 
 server      who asks, receiving bodies, replies: the handler that `httpd` calls
-signature   who signed a request (pure)
+signature   who signed a request (pure; a package: version 4, version 2 and what they share)
 chunked     aws-chunked bodies (pure)
 checksums   the checksums a client announced, computed on the way
 request     what moto sees of a request
 offered     what is refused before anybody looks at it
+parsing     what headers and XML bodies ask for (pure)
 responses   moto's S3Response, with our verbs on objects
-backend     moto's S3Backend: S3 verbs as store calls; refuses what is not offered
+backend     moto's S3Backend: S3 verbs as store calls
+parts       parts of multipart uploads: cutting, choosing, joining
+refusals    the methods of S3Backend that are not offered
 buckets     bucket maps: all repos, or one job's inputs and output
 views       buckets and objects as moto and the replies read them
-listing     pages of keys as XML
-conditions  If-Match and its kind (pure)
+listing     pages of keys, buckets and uploads
+conditions  If-Match and its kind
 errors      S3 errors: codes, statuses, XML
 """

@@ -1,24 +1,24 @@
 """S3's verbs as store calls, behind the interface of moto's `S3Backend`.
 
 A body comes in staged (`StagedObject`) and goes out unread (`BlobSlice`). Every public method of `S3Backend` is
-implemented here, answers as a bucket on which the feature was never configured, or is refused with NotImplemented; a test
-compares the lists, so that an upgrade of moto speaks up. Nothing is kept in memory.
+implemented here, or answered in `refusals`: as a bucket on which the feature was never configured does, or with
+NotImplemented. A test compares the lists, so that an upgrade of moto speaks up. Nothing is kept in memory.
 """
 
-import hashlib
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
-from moto.s3 import exceptions as moto_errors
 from moto.s3.models import S3Backend
 
 from appliance.errors import FileNotFound, NotWritable, Unsupported
+from appliance.gateway import parts
 from appliance.gateway.buckets import Bucket, BucketMap
-from appliance.gateway.conditions import Header, evaluate
-from appliance.gateway.errors import S3Error, not_implemented
+from appliance.gateway.conditions import Header, check_conditions, evaluate
+from appliance.gateway.errors import S3Error, not_implemented, precondition_failed
 from appliance.gateway.listing import ListRequest
+from appliance.gateway.parsing import Source
+from appliance.gateway.refusals import Refusals
 from appliance.gateway.request import StagedObject
 from appliance.gateway.views import REGION, BlobSlice, BucketView, ObjectView, PartView
 from appliance.names import CommitId, check_path
@@ -28,8 +28,6 @@ from appliance.store.files import Kind, Metadata, Page
 
 T = TypeVar("T")
 
-PART_BYTES = 5 * 1024 * 1024
-MAX_PARTS = 10_000
 _KEY_BYTES = 1024
 
 
@@ -42,18 +40,6 @@ class Written:
     modified_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a copy comes from: the bytes `first` to `last` inclusive, or with None the whole. `header` has the conditions."""
-
-    bucket: str
-    key: str
-    version: str | None
-    header: Header
-    first: int | None = None
-    last: int | None = None
-
-
 def key_path(key: str, *, strict: bool) -> str:
     """Return the path of a key; one that ends in a slash is an explicit directory. Raises InvalidPath, S3Error KeyTooLong."""
     if len(key.encode()) > _KEY_BYTES:
@@ -61,7 +47,7 @@ def key_path(key: str, *, strict: bool) -> str:
     return check_path("/" + key, strict=strict)
 
 
-class RepoBackend(S3Backend):  # type: ignore[misc]
+class RepoBackend(Refusals, S3Backend):  # type: ignore[misc]
     """The store as moto's S3 backend, with the buckets of one bucket map. Thread-safe: it has no state of its own."""
 
     def __init__(self, store: Store, buckets: BucketMap, *, strict: bool = False) -> None:
@@ -240,7 +226,7 @@ class RepoBackend(S3Backend):  # type: ignore[misc]
         def put(db: Db) -> tuple[uploads.Part, ObjectView]:
             upload = self._upload(db, bucket_name, key_name, upload_id)
             found = self._open_source(db, source)
-            return uploads.put_part(db, upload, number, _cut(db, found.entry.content, source)), found
+            return uploads.put_part(db, upload, number, parts.cut(db, found.entry.content, source.first, source.last)), found
 
         return self.store.write(put)
 
@@ -253,7 +239,7 @@ class RepoBackend(S3Backend):  # type: ignore[misc]
             upload = self._upload(db, bucket_name, key_name, upload_id)
             bucket = self.bucket_map.get(db, bucket_name)
             check_conditions(db, bucket, upload.path, header)
-            content = _join_parts(db, _choose_parts(uploads.list_parts(db, upload), chosen))
+            content = parts.join(db, parts.choose(uploads.list_parts(db, upload), chosen))
             written = _put(db, bucket, upload.path, Kind.FILE, content, upload.metadata)
             uploads.delete_upload(db, upload)
             return written
@@ -271,13 +257,13 @@ class RepoBackend(S3Backend):  # type: ignore[misc]
         self.read(bucket_name, lambda db, _bucket: self._upload(db, bucket_name, key_name, upload_id))
 
     def list_parts(self, bucket_name: str, multipart_id: str, part_number_marker: int = 0, max_parts: int = 1000) -> Any:
-        def parts(db: Db, _bucket: Bucket) -> Any:
+        def page(db: Db, _bucket: Bucket) -> Any:
             upload = self._upload(db, bucket_name, None, multipart_id)
             return uploads.list_parts(db, upload, after=part_number_marker, limit=min(max_parts, 1000))
 
         return [
             PartView(part.number, f'"{part.content.etag}"', part.content.size_bytes, part.modified_ns)
-            for part in self.read(bucket_name, parts)
+            for part in self.read(bucket_name, page)
         ]
 
     def is_truncated(self, bucket_name: str, multipart_id: str, next_part_number_marker: int) -> bool:
@@ -294,155 +280,7 @@ class RepoBackend(S3Backend):  # type: ignore[misc]
         target = self.bucket_map.get(db, bucket_name).target(db)
         return uploads.get_upload(db, target, upload_id, None if key_name is None else "/" + key_name)
 
-    # -- what a bucket says on which nothing was ever configured
-
-    NOT_CONFIGURED: ClassVar[dict[str, str]] = {
-        "get_bucket_policy": "NoSuchBucketPolicy",
-        "get_bucket_cors": "NoSuchCORSConfiguration",
-        "get_bucket_lifecycle": "NoSuchLifecycleConfiguration",
-        "get_bucket_lifecycle_configuration": "NoSuchLifecycleConfiguration",
-        "get_bucket_tagging": "NoSuchTagSet",
-        "get_bucket_website_configuration": "NoSuchWebsiteConfiguration",
-        "get_bucket_encryption": "ServerSideEncryptionConfigurationNotFoundError",
-        "get_bucket_replication": "ReplicationConfigurationNotFoundError",
-        "get_bucket_ownership_controls": "OwnershipControlsNotFoundError",
-        "get_public_access_block": "NoSuchPublicAccessBlockConfiguration",
-        "get_object_lock_configuration": "ObjectLockConfigurationNotFoundError",
-    }
-
-    # Refused: the writes of the above, and what is not offered at all. Most never get here, because `responses` refuses
-    # the request; they are listed so that nothing of moto's in-memory state can be reached.
-    REFUSED: ClassVar[tuple[str, ...]] = (
-        "create_table_storage_bucket",
-        "default_vpc_endpoint_service",
-        "delete_bucket_cors",
-        "delete_bucket_encryption",
-        "delete_bucket_lifecycle",
-        "delete_bucket_ownership_controls",
-        "delete_bucket_policy",
-        "delete_bucket_replication",
-        "delete_bucket_tagging",
-        "delete_bucket_website",
-        "delete_object_tagging",
-        "delete_public_access_block",
-        "delete_table_storage_bucket",
-        "get_bucket_accelerate_configuration",
-        "get_bucket_acl",
-        "get_bucket_inventory_configuration",
-        "get_bucket_logging",
-        "get_bucket_notification_configuration",
-        "get_cloudwatch_metrics",
-        "get_object_acl",
-        "get_object_attributes",
-        "get_object_legal_hold",
-        "get_object_tagging",
-        "iter_tagged_resources",
-        "list_bucket_inventory_configurations",
-        "list_object_versions",
-        "put_bucket_accelerate_configuration",
-        "put_bucket_acl",
-        "put_bucket_cors",
-        "put_bucket_encryption",
-        "put_bucket_inventory_configuration",
-        "put_bucket_lifecycle",
-        "put_bucket_lifecycle_configuration",
-        "put_bucket_logging",
-        "put_bucket_notification_configuration",
-        "put_bucket_ownership_controls",
-        "put_bucket_policy",
-        "put_bucket_replication",
-        "put_bucket_tagging",
-        "put_bucket_website",
-        "put_object_acl",
-        "put_object_legal_hold",
-        "put_object_lock_configuration",
-        "put_object_retention",
-        "put_object_tagging",
-        "put_public_access_block",
-        "reset",
-        "restore_object",
-        "select_object_content",
-        "tag_resource",
-        "untag_resource",
-        "upload_file",
-        "upload_fileobj",
-    )
-
-
-def _refuse(self: RepoBackend, *_arguments: Any, **_options: Any) -> Any:
-    raise not_implemented()
-
-
-def _not_configured(code: str) -> Callable[..., Any]:
-    def answer(self: RepoBackend, bucket_name: str, *_arguments: Any, **_options: Any) -> Any:
-        self.get_bucket(bucket_name)
-        raise S3Error(code, "The configuration does not exist.")
-
-    return answer
-
-
-for _name in RepoBackend.REFUSED:
-    setattr(RepoBackend, _name, _refuse)
-for _name, _code in RepoBackend.NOT_CONFIGURED.items():
-    setattr(RepoBackend, _name, _not_configured(_code))
-
 
 def _put(db: Db, bucket: Bucket, path: str, kind: Kind, content: Content, metadata: Metadata) -> Written:
     placed = bucket.put(db, path, kind, content, metadata)
     return Written(content, placed.version, placed.modified_ns)
-
-
-def check_conditions(db: Db, bucket: Bucket, path: str, header: Header) -> None:
-    """Raise what If-Match and If-None-Match say about a write to a path as it is now."""
-    if_match, if_none_match = header("if-match"), header("if-none-match")
-    if if_match is None and if_none_match is None:
-        return
-    entry = files.find(db, bucket.open(db), path)
-    if if_match is not None and entry is None:
-        raise S3Error("NoSuchKey", "The specified key does not exist.")
-    if if_none_match not in (None, "*"):
-        raise not_implemented()
-    if entry is not None and (if_none_match == "*" or evaluate(header, entry.content.etag, entry.modified_ns) == "failed"):
-        raise precondition_failed()
-
-
-def precondition_failed() -> S3Error:
-    """The answer to a condition that does not hold."""
-    return S3Error("PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
-
-
-def _cut(db: Db, content: Content, source: Source) -> Content:
-    """Return the range of a content that a part copies, with the ETag of its bytes' stand-in."""
-    first, last = source.first, source.last
-    if first is None or last is None:
-        return content
-    if first > last or last >= content.size_bytes:
-        raise S3Error("InvalidRange", f"Range specified is not valid for source object of size: {content.size_bytes}", 400)
-    # The MD5 of a range would mean reading it; an ETag need only name the bytes, so it is made of what names them here.
-    name = f"{content.etag}:{first}-{last}".encode()
-    etag = hashlib.md5(name, usedforsecurity=False).hexdigest()
-    return blobs.join(db, [(content, first, last - first + 1)], etag)
-
-
-def _choose_parts(there: Sequence[uploads.Part], chosen: Sequence[tuple[int, str]]) -> list[uploads.Part]:
-    """Return the parts a client wants joined. Raises S3Error InvalidPart, InvalidPartOrder, EntityTooSmall, MalformedXML."""
-    if not chosen:
-        raise moto_errors.MalformedXML
-    numbers = [number for number, _ in chosen]
-    if any(left >= right for left, right in itertools.pairwise(numbers)):
-        raise moto_errors.InvalidPartOrder
-    by_number = {part.number: part for part in there}
-    parts = [by_number.get(number) for number in numbers]
-    for part, (_, etag) in zip(parts, chosen, strict=True):
-        if part is None or part.content.etag != etag.strip().strip('"'):
-            raise moto_errors.InvalidPart
-    found = [part for part in parts if part is not None]
-    if any(part.content.size_bytes < PART_BYTES for part in found[:-1]):
-        raise S3Error("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed object size.")
-    return found
-
-
-def _join_parts(db: Db, parts: Sequence[uploads.Part]) -> Content:
-    """Return the parts as one content, with S3's ETag for it."""
-    ranges = [(part.content, 0, part.content.size_bytes) for part in parts]
-    return blobs.join(db, ranges, blobs.joined_etag([part.content for part in parts]))

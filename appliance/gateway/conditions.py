@@ -1,9 +1,13 @@
-"""Conditional requests: which of If-Match, If-None-Match, If-(Un)Modified-Since decide what (RFC 9110 §13.2.2). Pure."""
+"""Conditional requests: which of If-Match, If-None-Match, If-(Un)Modified-Since decide what (RFC 9110 §13.2.2)."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal
+
+from appliance.gateway.buckets import Bucket
+from appliance.gateway.errors import S3Error, not_implemented, precondition_failed
+from appliance.store import Db, files
 
 Header = Callable[[str], str | None]
 Outcome = Literal["proceed", "not-modified", "failed"]
@@ -22,6 +26,26 @@ def evaluate(header: Header, etag: str, modified_ns: int, *, prefix: str = "") -
     if (unwanted := header(prefix + "if-none-match")) is not None:
         return "not-modified" if matches(unwanted, etag) else "proceed"
     return "not-modified" if _is_after(modified_ns, header(prefix + "if-modified-since")) is False else "proceed"
+
+
+def check_conditions(db: Db, bucket: Bucket, path: str, header: Header) -> None:
+    """Raise what If-Match and If-None-Match say about a write to a path as it is now."""
+    if_match, if_none_match = header("if-match"), header("if-none-match")
+    if if_match is None and if_none_match is None:
+        return
+    entry = files.find(db, bucket.open(db), path)
+    if if_match is not None and entry is None:
+        raise S3Error("NoSuchKey", "The specified key does not exist.")
+    if if_none_match not in (None, "*"):
+        raise not_implemented()
+    if entry is not None and (if_none_match == "*" or evaluate(header, entry.content.etag, entry.modified_ns) == "failed"):
+        raise precondition_failed()
+
+
+def range_holds(header: Header, quoted_etag: str, last_modified: str) -> bool:
+    """Tell whether a Range counts: with If-Range only for the version it was meant for (RFC 9110 §13.1.5)."""
+    wanted = header("if-range")
+    return wanted is None or wanted.strip() in (quoted_etag, last_modified)
 
 
 def matches(header: str, etag: str) -> bool:

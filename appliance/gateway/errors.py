@@ -112,6 +112,11 @@ def invalid_argument(message: str) -> S3Error:
     return S3Error("InvalidArgument", message)
 
 
+def precondition_failed() -> S3Error:
+    """The answer to a condition that does not hold."""
+    return S3Error("PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+
+
 def render(error: S3Error, resource: str, request_id: str) -> bytes:
     """Return the XML body of an error."""
     text = (

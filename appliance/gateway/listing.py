@@ -1,18 +1,22 @@
-"""ListObjects, both versions: pages of keys as XML, written by hand because moto's takes 0.1 ms for each key.
+"""What lists ask for, and their pages: keys (ListObjects, both versions), buckets, uploads in progress.
 
-https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjects.html and API_ListObjectsV2.html
+Pages of keys are XML written by hand, because moto's takes 0.1 ms for each key.
+https://docs.aws.amazon.com/AmazonS3/latest/API/: API_ListObjects.html, API_ListObjectsV2.html, API_ListBuckets.html,
+API_ListMultipartUploads.html
 """
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
-from appliance.gateway.errors import invalid_argument, xml_text
+from appliance.gateway.errors import invalid_argument, not_implemented, xml_text
 from appliance.gateway.request import Address
-from appliance.gateway.views import OWNER, iso_time
+from appliance.gateway.views import OWNER, BucketView, iso_time
 from appliance.store.files import Entry, Page
+from appliance.store.uploads import Upload
 
 _MAX_KEYS = 1000
 _OWNER = f"<Owner><ID>{OWNER['ID']}</ID><DisplayName>{OWNER['DisplayName']}</DisplayName></Owner>"
@@ -141,3 +145,92 @@ def _contents(entries: Iterable[Entry], text: Callable[[str], str], with_owner: 
             f"<ETag>&quot;{entry.content.etag}&quot;</ETag><Size>{entry.content.size_bytes}</Size>"
             f"<StorageClass>STANDARD</StorageClass>{owner}</Contents>"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class BucketsRequest:
+    """What a ListBuckets asks for."""
+
+    prefix: str | None
+    after: str
+    max_buckets: int
+
+
+def parse_buckets_request(address: Address) -> BucketsRequest:
+    """Read a ListBuckets. Raises S3Error InvalidArgument."""
+    most = parse_limit(address.parameter("max-buckets"), "max-buckets", 10_000)
+    after = decode_token(address.parameter("continuation-token") or "")
+    return BucketsRequest(address.parameter("prefix"), after, most)
+
+
+def describe_buckets(request: BucketsRequest, buckets: Iterable[BucketView]) -> dict[str, Any]:
+    """Return a page of the buckets with the prefix, which come by name, in botocore's names."""
+    found = [bucket for bucket in buckets if bucket.name > request.after]
+    page = found[: request.max_buckets]
+    listed = [{"Name": bucket.name, "CreationDate": bucket.creation_date_ISO8601} for bucket in page]
+    result: dict[str, Any] = {"Owner": OWNER, "Buckets": listed}
+    if request.prefix:
+        result["Prefix"] = request.prefix
+    if listed and len(found) > request.max_buckets:
+        result["ContinuationToken"] = encode_token(page[-1].name)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class UploadsRequest:
+    """What a ListMultipartUploads asks for."""
+
+    bucket: str
+    prefix: str
+    key_marker: str
+    id_marker: str
+    max_uploads: int
+
+
+def parse_uploads_request(address: Address) -> UploadsRequest:
+    """Read a ListMultipartUploads. Raises S3Error InvalidArgument, NotImplemented."""
+    if address.parameter("delimiter"):
+        raise not_implemented()
+    prefix, key_marker, id_marker = (address.parameter(name) or "" for name in ("prefix", "key-marker", "upload-id-marker"))
+    most = parse_limit(address.parameter("max-uploads"), "max-uploads")
+    return UploadsRequest(address.bucket, prefix, key_marker, id_marker, most)
+
+
+def describe_uploads(request: UploadsRequest, uploads: Iterable[Upload]) -> dict[str, Any]:
+    """Return a page of the uploads of a bucket, which come by key and age, in botocore's names."""
+    found = [upload for upload in uploads if upload.path[1:].startswith(request.prefix)]
+    rest = found[_count_passed(found, request.key_marker, request.id_marker) :]
+    page = rest[: request.max_uploads]
+    result = {
+        "Bucket": request.bucket,
+        "Prefix": request.prefix,
+        "KeyMarker": request.key_marker,
+        "UploadIdMarker": request.id_marker,
+        "MaxUploads": request.max_uploads,
+        "IsTruncated": bool(page) and len(rest) > request.max_uploads,
+        "Uploads": [_describe_upload(upload) for upload in page],
+    }
+    if result["IsTruncated"]:
+        result |= {"NextKeyMarker": page[-1].path[1:], "NextUploadIdMarker": page[-1].id}
+    return result
+
+
+def _count_passed(found: Sequence[Upload], key_marker: str, id_marker: str) -> int:
+    """Return how many uploads, by key and age, lie at or before a marker; without an id all of its key do."""
+    behind = "/" + key_marker
+    count = sum(upload.path <= behind for upload in found) if key_marker else 0
+    for index, upload in enumerate(found):
+        if id_marker and (upload.path, upload.id) == (behind, id_marker):
+            return index + 1
+    return count
+
+
+def _describe_upload(upload: Upload) -> dict[str, Any]:
+    return {
+        "Key": upload.path[1:],
+        "UploadId": upload.id,
+        "Initiated": iso_time(upload.created_ns),
+        "StorageClass": "STANDARD",
+        "Owner": OWNER,
+        "Initiator": OWNER,
+    }

@@ -6,32 +6,27 @@ What moto would take for a plain listing or a plain GET although it is something
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 from xml.parsers.expat import ExpatError
 
-import xmltodict
 from moto.core.responses import ActionResult
 from moto.s3.exceptions import MalformedXML, S3ClientError
 from moto.s3.responses import S3Response
 
-from appliance.gateway import listing
-from appliance.gateway.backend import MAX_PARTS, RepoBackend, Source, precondition_failed
-from appliance.gateway.conditions import evaluate
-from appliance.gateway.errors import S3Error, invalid_argument, not_implemented
+from appliance.gateway import listing, parsing
+from appliance.gateway.backend import RepoBackend
+from appliance.gateway.conditions import evaluate, range_holds
+from appliance.gateway.errors import S3Error, invalid_argument, not_implemented, precondition_failed
 from appliance.gateway.offered import check_offered
+from appliance.gateway.parts import MAX_PARTS
 from appliance.gateway.request import GatewayRequest, StagedObject
-from appliance.gateway.views import OWNER, REGION, ObjectView, iso_time, metadata_from
-from appliance.store.uploads import Upload
+from appliance.gateway.views import REGION, ObjectView, iso_time, metadata_from
 
 Answer = tuple[int, dict[str, str], Any]
 
 _RANGE = re.compile(r"bytes=(\d{1,19}-\d{0,19}|-\d{1,19})")
-_OVERRIDES = {
-    f"response-{name.lower()}": name
-    for name in ("Content-Type", "Content-Language", "Expires", "Cache-Control", "Content-Disposition", "Content-Encoding")
-}
 
 
 class GatewayResponse(S3Response):  # type: ignore[misc]
@@ -111,16 +106,8 @@ class GatewayResponse(S3Response):  # type: ignore[misc]
 
     def _check_bucket_configuration(self) -> None:
         """Any region is fine: there is one. Moto's wants the request and the constraint to agree."""
-        if self.body and "CreateBucketConfiguration" not in self._parse_xml():
+        if self.body and "CreateBucketConfiguration" not in parsing.parse_xml(self.body):
             raise MalformedXML
-
-    def _parse_xml(self) -> dict[str, Any]:
-        """Return the body as dictionaries. Entities are off in xmltodict."""
-        try:
-            parsed: dict[str, Any] = xmltodict.parse(self.body, strip_whitespace=False, force_list=("Object", "Part"))
-        except ValueError:
-            raise MalformedXML from None
-        return parsed
 
     def _header(self, name: str) -> str | None:
         value: str | None = self.headers.get(name)
@@ -180,26 +167,12 @@ class GatewayResponse(S3Response):  # type: ignore[misc]
 
     def all_buckets(self) -> Answer:
         """ListBuckets. Moto's has one page and another owner."""
-        most = listing.parse_limit(self.request.address.parameter("max-buckets"), "max-buckets", 10_000)
-        after = listing.decode_token(self.request.address.parameter("continuation-token") or "")
-        prefix = self.request.address.parameter("prefix")
-        found = [bucket for bucket in self.backend.list_buckets(prefix) if bucket.name > after]
-        listed = [{"Name": bucket.name, "CreationDate": bucket.creation_date_ISO8601} for bucket in found[:most]]
-        result: dict[str, Any] = {"Owner": OWNER, "Buckets": listed}
-        if prefix:
-            result["Prefix"] = prefix
-        if listed and len(found) > most:
-            result["ContinuationToken"] = listing.encode_token(listed[-1]["Name"])
+        request = listing.parse_buckets_request(self.request.address)
+        result = listing.describe_buckets(request, self.backend.list_buckets(request.prefix))
         return self._serialize("ListBuckets", result)
 
     def put_bucket_versioning(self) -> Answer:
-        wanted = self._parse_xml().get("VersioningConfiguration", "")
-        if wanted == "":
-            raise MalformedXML
-        settings = wanted if isinstance(wanted, dict) else {}
-        if settings.get("MfaDelete") not in (None, "Disabled"):
-            raise not_implemented()
-        self.backend.put_bucket_versioning(self.bucket_name, str(settings.get("Status") or ""))
+        self.backend.put_bucket_versioning(self.bucket_name, parsing.parse_versioning(self.body))
         return self._serialize("PutBucketVersioning", {})
 
     # -- objects
@@ -215,10 +188,9 @@ class GatewayResponse(S3Response):  # type: ignore[misc]
         if outcome == "not-modified":
             kept = ("ETag", "Last-Modified", "x-amz-version-id", "Cache-Control", "Expires")
             return 304, {name: value for name, value in headers.items() if name in kept}, b""
-        for parameter, name in _OVERRIDES.items():
-            if (value := self.request.address.parameter(parameter)) is not None:
-                headers[name] = _header_value(value)
-        return self._narrow(headers, found.body) if self._range_holds(found) else (200, headers, found.body)
+        headers |= parsing.parse_overrides(self.request.address)
+        holds = range_holds(self._header, found.quoted_etag, found.last_modified)
+        return self._narrow(headers, found.body) if holds else (200, headers, found.body)
 
     def _check_part(self, found: ObjectView) -> None:
         """Part 1 of an object that was put in one piece is the object; where the parts of others began is not kept."""
@@ -229,11 +201,6 @@ class GatewayResponse(S3Response):  # type: ignore[misc]
             raise not_implemented()
         if number != 1:
             raise S3Error("InvalidPartNumber", "The requested partnumber is not satisfiable")
-
-    def _range_holds(self, found: ObjectView) -> bool:
-        """Tell whether a Range counts: with If-Range only for the version it was meant for (RFC 9110 §13.1.5)."""
-        wanted = self._header("if-range")
-        return wanted is None or wanted.strip() in (found.quoted_etag, found.last_modified)
 
     def _narrow(self, headers: dict[str, str], body: Any) -> Answer:
         """Apply the Range header with moto's code, which slices the body; what it can not read is no range."""
@@ -261,50 +228,13 @@ class GatewayResponse(S3Response):  # type: ignore[misc]
         return self.body
 
     def copy_object(self) -> Answer:
-        source = self._parse_source()
-        metadata = self._copied_metadata(source)
+        source = parsing.parse_source(self._header)
+        itself = (source.bucket, source.key, source.version) == (self.bucket_name, self.parse_key_name(), None)
+        metadata = parsing.parse_copied_metadata(self.headers, itself=itself)
         written, found = self.backend.copy_object(source, self.bucket_name, self.parse_key_name(), metadata, self._header)
         headers = {"x-amz-version-id": written.version, "x-amz-copy-source-version-id": found.version}
         result = {"ETag": f'"{written.content.etag}"', "LastModified": iso_time(written.modified_ns)}
         return self._serialize("CopyObject", {"CopyObjectResult": result}, headers)
-
-    def _copied_metadata(self, source: Source) -> dict[str, str] | None:
-        directive = self._header("x-amz-metadata-directive") or "COPY"
-        if directive not in ("COPY", "REPLACE"):
-            raise invalid_argument("Unknown metadata directive.")
-        itself = (source.bucket, source.key, source.version) == (self.bucket_name, self.parse_key_name(), None)
-        if itself and directive == "COPY":
-            message = (
-                "This copy request is illegal because it is trying to copy an object to itself without changing the"
-                " object's metadata, storage class, website redirect location or encryption attributes."
-            )
-            raise S3Error("InvalidRequest", message)
-        return metadata_from(self.headers) if directive == "REPLACE" else None
-
-    def _parse_source(self) -> Source:
-        """Read x-amz-copy-source: `bucket/key`, percent-encoded, with or without a leading slash and `?versionId=`."""
-        text = self._header("x-amz-copy-source") or ""
-        path, _, query = text.partition("?versionId=")
-        try:
-            decoded = unquote_to_bytes(path.encode("latin-1")).decode()
-        except UnicodeDecodeError:
-            raise invalid_argument("Copy Source is not percent-encoded UTF-8") from None
-        bucket, slash, key = decoded.removeprefix("/").partition("/")
-        if not (bucket and slash and key):
-            raise invalid_argument("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
-        first, last = self._parse_source_range()
-        version = unquote(query)
-        return Source(bucket, key, version if version not in ("", "null") else None, self._header, first, last)
-
-    def _parse_source_range(self) -> tuple[int | None, int | None]:
-        text = self._header("x-amz-copy-source-range")
-        if text is None:
-            return None, None
-        found = re.fullmatch(r"bytes=(\d{1,19})-(\d{1,19})", text.strip())
-        if not found:
-            message = "The x-amz-copy-source-range value must be of the form bytes=first-last"
-            raise invalid_argument(message)
-        return int(found[1]), int(found[2])
 
     def delete_object(self) -> Answer:
         """Moto's compares If-Match before it deletes, not in one step."""
@@ -315,22 +245,14 @@ class GatewayResponse(S3Response):  # type: ignore[misc]
 
     def delete_objects(self) -> Answer:
         """DeleteObjects: moto's asks IAM for each key and deletes one by one; here the request is one commit."""
-        wanted = self._parse_xml().get("Delete")
-        if not isinstance(wanted, dict):
-            raise MalformedXML
-        objects = wanted.get("Object")
-        if not objects or len(objects) > 1000 or not all(_is_object_identifier(item) for item in objects):
-            raise MalformedXML
-        plain = [item["Key"] for item in objects if len(item) == 1]
-        version = self.backend.delete_objects(self.bucket_name, plain)
-        quiet = str(wanted.get("Quiet")).strip().lower() == "true"
+        wanted = parsing.parse_deletion(self.body)
+        version = self.backend.delete_objects(self.bucket_name, wanted.keys)
         marker = {"DeleteMarker": True, "DeleteMarkerVersionId": version} if version else {}
-        deleted = [] if quiet else [{"Key": key, **marker} for key in plain]
+        deleted = [] if wanted.quiet else [{"Key": key, **marker} for key in wanted.keys]
         refused = not_implemented()
         errors = [
             {"Key": item["Key"], "VersionId": item.get("VersionId"), "Code": refused.code, "Message": refused.message}
-            for item in objects
-            if len(item) > 1
+            for item in wanted.refused
         ]
         return self._serialize("DeleteObjects", {"Deleted": deleted, "Errors": errors})
 
@@ -363,7 +285,7 @@ class GatewayResponse(S3Response):  # type: ignore[misc]
         return 200, {**_written_headers(part.content.etag, None), **staged.checksums}, b""
 
     def upload_part_copy(self) -> Answer:
-        source, number = self._parse_source(), self._part_number()
+        source, number = parsing.parse_source(self._header), self._part_number()
         part, found = self.backend.upload_part_copy(
             source, self.bucket_name, self.parse_key_name(), self._upload_id(), number
         )
@@ -372,7 +294,7 @@ class GatewayResponse(S3Response):  # type: ignore[misc]
         return self._serialize("UploadPartCopy", {"CopyPartResult": result}, headers)
 
     def complete_multipart_upload(self) -> Answer:
-        chosen = self._parse_parts()
+        chosen = parsing.parse_parts(self.body)
         written = self.backend.complete_multipart_upload(
             self.bucket_name, self.parse_key_name(), self._upload_id(), chosen, self._header
         )
@@ -381,39 +303,10 @@ class GatewayResponse(S3Response):  # type: ignore[misc]
         result = {"Location": location, "Bucket": self.bucket_name, "Key": self.parse_key_name()}
         return self._serialize("CompleteMultipartUpload", {**result, "ETag": f'"{written.content.etag}"'}, headers)
 
-    def _parse_parts(self) -> list[tuple[int, str]]:
-        wanted = self._parse_xml().get("CompleteMultipartUpload")
-        parts = wanted.get("Part") if isinstance(wanted, dict) else None
-        if not parts or len(parts) > MAX_PARTS:
-            raise MalformedXML
-        try:
-            return [(int(part["PartNumber"]), str(part["ETag"])) for part in parts]
-        except (KeyError, TypeError, ValueError):
-            raise MalformedXML from None
-
     def list_multipart_uploads(self) -> Answer:
         """Moto's dates every upload to 2010 and has one page."""
-        parameter = self.request.address.parameter
-        if parameter("delimiter"):
-            raise not_implemented()
-        prefix, key_marker, id_marker = (parameter(name) or "" for name in ("prefix", "key-marker", "upload-id-marker"))
-        most = listing.parse_limit(parameter("max-uploads"), "max-uploads")
-        found = [
-            upload for upload in self.backend.list_multipart_uploads(self.bucket_name) if upload.path[1:].startswith(prefix)
-        ]
-        rest = found[_count_passed(found, key_marker, id_marker) :]
-        page = rest[:most]
-        result = {
-            "Bucket": self.bucket_name,
-            "Prefix": prefix,
-            "KeyMarker": key_marker,
-            "UploadIdMarker": id_marker,
-            "MaxUploads": most,
-            "IsTruncated": bool(page) and len(rest) > most,
-            "Uploads": [_describe_upload(upload) for upload in page],
-        }
-        if result["IsTruncated"]:
-            result |= {"NextKeyMarker": page[-1].path[1:], "NextUploadIdMarker": page[-1].id}
+        request = listing.parse_uploads_request(self.request.address)
+        result = listing.describe_uploads(request, self.backend.list_multipart_uploads(self.bucket_name))
         return self._serialize("ListMultipartUploads", result)
 
     def list_parts(self) -> Any:
@@ -437,40 +330,3 @@ def _written_headers(etag: str, version: str | None) -> dict[str, str]:
     if version is not None:
         headers["x-amz-version-id"] = version
     return headers
-
-
-def _is_object_identifier(item: Any) -> bool:
-    """Tell whether an element of DeleteObjects has a key, and nothing but text in it."""
-    return isinstance(item, dict) and bool(item.get("Key")) and all(isinstance(value, str) for value in item.values())
-
-
-def _count_passed(found: Sequence[Upload], key_marker: str, id_marker: str) -> int:
-    """Return how many uploads, by key and age, lie at or before a marker; without an id all of its key do."""
-    behind = "/" + key_marker
-    count = sum(upload.path <= behind for upload in found) if key_marker else 0
-    for index, upload in enumerate(found):
-        if id_marker and (upload.path, upload.id) == (behind, id_marker):
-            return index + 1
-    return count
-
-
-def _describe_upload(upload: Upload) -> dict[str, Any]:
-    return {
-        "Key": upload.path[1:],
-        "UploadId": upload.id,
-        "Initiated": iso_time(upload.created_ns),
-        "StorageClass": "STANDARD",
-        "Owner": OWNER,
-        "Initiator": OWNER,
-    }
-
-
-def _header_value(text: str) -> str:
-    """Return text from a query as a header value. Raises S3Error for what a header can not hold."""
-    if not text.isprintable():
-        raise invalid_argument("Header values can not have control characters")
-    try:
-        text.encode("latin-1")
-    except UnicodeEncodeError:
-        raise invalid_argument("Header value cannot be represented using ISO-8859-1.") from None
-    return text

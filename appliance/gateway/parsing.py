@@ -1,0 +1,152 @@
+"""What headers, parameters and XML bodies of a request ask for, as objects (pure).
+
+What can not be read raises S3Error or moto's MalformedXML; a body that is not XML at all raises what expat says of it.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, unquote_to_bytes
+
+import xmltodict
+from moto.s3.exceptions import MalformedXML
+
+from appliance.gateway.conditions import Header
+from appliance.gateway.errors import S3Error, invalid_argument, not_implemented
+from appliance.gateway.parts import MAX_PARTS
+from appliance.gateway.request import Address
+from appliance.gateway.views import metadata_from
+
+_OVERRIDES = {
+    f"response-{name.lower()}": name
+    for name in ("Content-Type", "Content-Language", "Expires", "Cache-Control", "Content-Disposition", "Content-Encoding")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a copy comes from: the bytes `first` to `last` inclusive, or with None the whole. `header` has the conditions."""
+
+    bucket: str
+    key: str
+    version: str | None
+    header: Header
+    first: int | None = None
+    last: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What DeleteObjects asks for: `keys` to delete, and `refused` objects, of which it says more than the key."""
+
+    keys: Sequence[str]
+    refused: Sequence[dict[str, str]]
+    quiet: bool
+
+
+def parse_source(header: Header) -> Source:
+    """Read x-amz-copy-source: `bucket/key`, percent-encoded, with or without a leading slash and `?versionId=`."""
+    text = header("x-amz-copy-source") or ""
+    path, _, query = text.partition("?versionId=")
+    try:
+        decoded = unquote_to_bytes(path.encode("latin-1")).decode()
+    except UnicodeDecodeError:
+        raise invalid_argument("Copy Source is not percent-encoded UTF-8") from None
+    bucket, slash, key = decoded.removeprefix("/").partition("/")
+    if not (bucket and slash and key):
+        raise invalid_argument("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
+    first, last = _parse_source_range(header("x-amz-copy-source-range"))
+    version = unquote(query)
+    return Source(bucket, key, version if version not in ("", "null") else None, header, first, last)
+
+
+def _parse_source_range(text: str | None) -> tuple[int | None, int | None]:
+    if text is None:
+        return None, None
+    found = re.fullmatch(r"bytes=(\d{1,19})-(\d{1,19})", text.strip())
+    if not found:
+        message = "The x-amz-copy-source-range value must be of the form bytes=first-last"
+        raise invalid_argument(message)
+    return int(found[1]), int(found[2])
+
+
+def parse_copied_metadata(headers: Mapping[str, str], *, itself: bool) -> dict[str, str] | None:
+    """Read the metadata a copy is to have: None for its source's. `itself` says that it is a copy onto its source."""
+    directive = headers.get("x-amz-metadata-directive") or "COPY"
+    if directive not in ("COPY", "REPLACE"):
+        raise invalid_argument("Unknown metadata directive.")
+    if itself and directive == "COPY":
+        message = (
+            "This copy request is illegal because it is trying to copy an object to itself without changing the"
+            " object's metadata, storage class, website redirect location or encryption attributes."
+        )
+        raise S3Error("InvalidRequest", message)
+    return metadata_from(headers) if directive == "REPLACE" else None
+
+
+def parse_overrides(address: Address) -> dict[str, str]:
+    """Read the headers that a GET wants answered with its own values: response-content-type and its kind."""
+    values = {name: address.parameter(parameter) for parameter, name in _OVERRIDES.items()}
+    return {name: _header_value(value) for name, value in values.items() if value is not None}
+
+
+def _header_value(text: str) -> str:
+    """Return text from a query as a header value. Raises S3Error for what a header can not hold."""
+    if not text.isprintable():
+        raise invalid_argument("Header values can not have control characters")
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        raise invalid_argument("Header value cannot be represented using ISO-8859-1.") from None
+    return text
+
+
+def parse_xml(body: Any) -> dict[str, Any]:
+    """Return a body as dictionaries. Entities are off in xmltodict."""
+    try:
+        parsed: dict[str, Any] = xmltodict.parse(body, strip_whitespace=False, force_list=("Object", "Part"))
+    except ValueError:
+        raise MalformedXML from None
+    return parsed
+
+
+def parse_versioning(body: Any) -> str:
+    """Read the status that PutBucketVersioning asks for; empty without one."""
+    wanted = parse_xml(body).get("VersioningConfiguration", "")
+    if wanted == "":
+        raise MalformedXML
+    settings = wanted if isinstance(wanted, dict) else {}
+    if settings.get("MfaDelete") not in (None, "Disabled"):
+        raise not_implemented()
+    return str(settings.get("Status") or "")
+
+
+def parse_deletion(body: Any) -> Deletion:
+    """Read the objects of DeleteObjects: 1 to 1000."""
+    wanted = parse_xml(body).get("Delete")
+    if not isinstance(wanted, dict):
+        raise MalformedXML
+    objects = wanted.get("Object")
+    if not objects or len(objects) > 1000 or not all(_is_object_identifier(item) for item in objects):
+        raise MalformedXML
+    plain = [item["Key"] for item in objects if len(item) == 1]
+    quiet = str(wanted.get("Quiet")).strip().lower() == "true"
+    return Deletion(plain, [item for item in objects if len(item) > 1], quiet)
+
+
+def _is_object_identifier(item: Any) -> bool:
+    """Tell whether an element of DeleteObjects has a key, and nothing but text in it."""
+    return isinstance(item, dict) and bool(item.get("Key")) and all(isinstance(value, str) for value in item.values())
+
+
+def parse_parts(body: Any) -> list[tuple[int, str]]:
+    """Read the (number, ETag) of each part that CompleteMultipartUpload wants joined."""
+    wanted = parse_xml(body).get("CompleteMultipartUpload")
+    parts = wanted.get("Part") if isinstance(wanted, dict) else None
+    if not parts or len(parts) > MAX_PARTS:
+        raise MalformedXML
+    try:
+        return [(int(part["PartNumber"]), str(part["ETag"])) for part in parts]
+    except (KeyError, TypeError, ValueError):
+        raise MalformedXML from None
