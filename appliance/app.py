@@ -28,7 +28,7 @@ from appliance.pipelines.views import file_binds, fuse_binds
 from appliance.pipelines.worker import Doors, remove_tree
 from appliance.store import Store, repos
 from appliance.store.blobs import Content
-from appliance.store.files import Entry
+from appliance.store.snapshots import Entry
 
 log = logging.getLogger(__name__)
 

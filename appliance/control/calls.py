@@ -19,7 +19,7 @@ from appliance.external.urls import parse_url
 from appliance.names import CommitId, Revision, is_commit_id, parse_revision
 from appliance.pipelines.spec import Spec, check_supported, from_json, input_shorthand, leaves, parse_specs, to_json
 from appliance.pipelines.worker import decode_inputs
-from appliance.store import Db, commits, jobs, pipelines, repos
+from appliance.store import Db, commits, datums, history, jobs, pipelines, repos, running
 from appliance.store.jobs import Job
 from appliance.store.pipelines import NewPipeline, Pipeline
 
@@ -134,10 +134,10 @@ class Calls:
     # -- commits
 
     def start_commit(self, repo: str, branch: str, description: str = "", parent: str | None = None) -> str:
-        return self._store.write(lambda db: commits.start_commit(db, repo, branch, description=description, parent=parent).id)
+        return self._store.write(lambda db: history.start_commit(db, repo, branch, description=description, parent=parent).id)
 
     def finish_commit(self, repo: str, revision: str, description: str = "") -> None:
-        self._store.write(lambda db: commits.finish_user_commit(db, repo, revision, description=description))
+        self._store.write(lambda db: history.finish_user_commit(db, repo, revision, description=description))
 
     def inspect_commit(self, repo: str, revision: str) -> CommitInfo:
         with self._store.snapshot() as db:
@@ -233,18 +233,18 @@ class Calls:
             found = jobs.get_job(db, pipeline, job)
             if found.finished_ns is not None:
                 raise ApplianceError(f"job {pipeline}@{job} has already finished")
-            jobs.fail_job(db, found.row, "killed", "job stopped")
+            running.fail_job(db, found.row, "killed", "job stopped")
 
         self._store.write(stop)
 
     def list_datum(self, pipeline: str, job: str) -> list[DatumInfo]:
         with self._store.snapshot() as db:
             found = jobs.get_job(db, pipeline, job)
-            return [_datum_info(datum) for datum in jobs.iter_datums(db, found.row)]
+            return [_datum_info(datum) for datum in datums.iter_datums(db, found.row)]
 
     def inspect_datum(self, pipeline: str, job: str, datum: str) -> DatumInfo:
         with self._store.snapshot() as db:
-            return _datum_info(jobs.get_datum(db, jobs.get_job(db, pipeline, job), datum))
+            return _datum_info(datums.get_datum(db, jobs.get_job(db, pipeline, job), datum))
 
     # -- credentials of other stores
 
@@ -309,6 +309,6 @@ def _pipeline_info(found: Pipeline) -> PipelineInfo:
     )
 
 
-def _datum_info(datum: jobs.StoredDatum) -> DatumInfo:
+def _datum_info(datum: datums.StoredDatum) -> DatumInfo:
     paths = tuple(f"{item.repo}@{item.commit}:{item.path}" for item in decode_inputs(datum.inputs))
     return DatumInfo(datum.id, datum.state, datum.reason, datum.tries, paths, datum.started_ns, datum.finished_ns)

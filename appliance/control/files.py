@@ -12,7 +12,7 @@ from appliance.external.transfers import RemoteObject, download, iter_objects
 from appliance.external.urls import parse_url
 from appliance.httpd import FileSlice
 from appliance.names import check_path, clean_path
-from appliance.store import Db, Store, blobs, commits, files
+from appliance.store import Db, Store, blobs, commits, files, history, listings, snapshots
 from appliance.store.blobs import Content, Extent, StagedBlob
 
 _PARALLEL = 8
@@ -87,7 +87,7 @@ class FileCalls:
     def check_target(self, repo: str, branch: str) -> None:
         """Refuse before a byte is sent or fetched what would be refused at the end."""
         with self._store.snapshot() as db:
-            commits.check_branch_writable(db, repo, branch)
+            history.check_branch_writable(db, repo, branch)
 
     def _fetch(self, text: str, path: str, *, recursive: bool, single: bool) -> Iterator[tuple[str, Content]]:
         url = parse_url(text)
@@ -113,53 +113,53 @@ class FileCalls:
     def list_file(self, repo: str, revision: str, path: str = "/") -> list[FileInfo]:
         """What is directly in a directory, or the file itself; a missing path lists nothing."""
         with self._store.snapshot() as db:
-            snapshot = files.open_revision(db, repo, revision)
+            snapshot = snapshots.open_revision(db, repo, revision)
             wanted = clean_path(path)
-            entry = files.find(db, snapshot, wanted) if wanted != "/" else None
+            entry = snapshots.find(db, snapshot, wanted) if wanted != "/" else None
             if entry is not None:
                 return [_file_info(db, entry)]
             base = wanted.rstrip("/")
             return [
                 _file_info(db, child.entry) if child.entry else _directory_info(db, snapshot, f"{base}/{child.name}/")
-                for child in files.iter_children(db, snapshot, wanted)
+                for child in listings.iter_children(db, snapshot, wanted)
             ]
 
     def inspect_file(self, repo: str, revision: str, path: str) -> FileInfo:
         with self._store.snapshot() as db:
-            snapshot = files.open_revision(db, repo, revision)
+            snapshot = snapshots.open_revision(db, repo, revision)
             wanted = clean_path(path)
-            if files.is_directory(db, snapshot, wanted):
+            if listings.is_directory(db, snapshot, wanted):
                 return _directory_info(db, snapshot, wanted.rstrip("/") + "/")
-            return _file_info(db, files.get_file(db, snapshot, wanted))
+            return _file_info(db, snapshots.get_file(db, snapshot, wanted))
 
     def delete_file(self, repo: str, branch: str, path: str, recursive: bool = False) -> None:
         """Remove a file, or with `recursive` everything below a directory; a missing path is no error."""
 
         def delete(db: Db) -> None:
-            writing = commits.begin_write(db, repo, branch)
+            writing = history.begin_write(db, repo, branch)
             wanted = clean_path(path)
             if recursive:
                 files.delete_tree(db, writing.commit, wanted)
-            elif files.is_directory(db, files.open_commit(db, writing.commit), wanted):
+            elif listings.is_directory(db, snapshots.open_commit(db, writing.commit), wanted):
                 raise InvalidRequest(f"{wanted} is a directory: -r removes it with everything below")
             if wanted != "/":
                 files.delete_path(db, writing.commit, wanted)
-            commits.end_write(db, writing)
+            history.end_write(db, writing)
 
         self._store.write(delete)
 
     def walk_file(self, repo: str, revision: str, path: str = "/", after: str = "", limit: int = 1000) -> list[FileInfo]:
         """A page of the files at or below a path, in order of paths."""
         with self._store.snapshot() as db:
-            snapshot = files.open_revision(db, repo, revision)
+            snapshot = snapshots.open_revision(db, repo, revision)
             wanted = clean_path(path)
-            entry = files.find(db, snapshot, wanted) if wanted != "/" else None
+            entry = snapshots.find(db, snapshot, wanted) if wanted != "/" else None
             if entry is not None:
                 return [_file_info(db, entry)] if not after else []
-            page = files.list_page(
+            page = listings.list_page(
                 db, snapshot, prefix=wanted.rstrip("/") + "/", delimiter="", after=after or None, limit=limit
             )
-            return [_file_info(db, item) for item in page.items if isinstance(item, files.Entry)]
+            return [_file_info(db, item) for item in page.items if isinstance(item, snapshots.Entry)]
 
 
 def keep(store: Store, staged: StagedBlob) -> Content:
@@ -171,12 +171,12 @@ def keep(store: Store, staged: StagedBlob) -> Content:
 def open_file(store: Store, repo: str, revision: str, path: str, offset: int) -> list[FileSlice]:
     """Return where the bytes of a file are from an offset on. Raises FileNotFound, InvalidRequest."""
     with store.snapshot() as db:
-        snapshot = files.open_revision(db, repo, revision)
+        snapshot = snapshots.open_revision(db, repo, revision)
         wanted = clean_path(path)
-        if files.is_directory(db, snapshot, wanted):
+        if listings.is_directory(db, snapshot, wanted):
             message = f"couldn't download {wanted}: cannot get directory or non-regular file. Try again with the -r flag"
             raise InvalidRequest(message)
-        content = files.get_file(db, snapshot, wanted).content
+        content = snapshots.get_file(db, snapshot, wanted).content
         if offset > content.size_bytes:
             raise InvalidRequest(f"offset {offset} is beyond the {content.size_bytes} bytes of {wanted}")
         return list(_skip(blobs.list_extents(db, store.blobs, content), offset))
@@ -201,17 +201,17 @@ def _find_blob(db: Db, digest: str) -> Content:
 
 
 def _put_all(db: Db, repo: str, branch: str, chosen: Iterable[tuple[str, Content]], *, append: bool, strict: bool) -> str:
-    writing = commits.begin_write(db, repo, branch)
+    writing = history.begin_write(db, repo, branch)
     for path, content in chosen:
         check_path(path, strict=strict)
         files.put_file(db, writing.commit, path, _appended(db, writing.commit, path, content) if append else content)
-    commits.end_write(db, writing)
+    history.end_write(db, writing)
     return writing.commit.id
 
 
 def _appended(db: Db, commit: commits.Commit, path: str, content: Content) -> Content:
     """Return what a path holds followed by more; no bytes are moved."""
-    before = files.find(db, files.open_commit(db, commit), path)
+    before = snapshots.find(db, snapshots.open_commit(db, commit), path)
     if before is None:
         return content
     ranges = [(item, 0, item.size_bytes) for item in (before.content, content)]
@@ -227,13 +227,13 @@ def _target(path: str, found: RemoteObject, *, exact: bool) -> str:
     return f"{clean_path(path).rstrip('/')}/{relative}"
 
 
-def _file_info(db: Db, entry: files.Entry) -> FileInfo:
-    is_dir = entry.kind == files.Kind.DIRECTORY
+def _file_info(db: Db, entry: snapshots.Entry) -> FileInfo:
+    is_dir = entry.kind == snapshots.Kind.DIRECTORY
     digest = None if is_dir else blobs.get_digest(db, entry.content).hex()
-    version = files.get_version(db, entry)
+    version = snapshots.get_version(db, entry)
     return FileInfo(entry.path, is_dir, entry.content.size_bytes, digest, entry.content.etag, entry.modified_ns, version)
 
 
-def _directory_info(db: Db, snapshot: files.Snapshot, path: str) -> FileInfo:
-    size_bytes = sum(entry.content.size_bytes for entry in files.iter_entries(db, snapshot, path))
+def _directory_info(db: Db, snapshot: snapshots.Snapshot, path: str) -> FileInfo:
+    size_bytes = sum(entry.content.size_bytes for entry in snapshots.iter_entries(db, snapshot, path))
     return FileInfo(path, True, size_bytes, None, None, None, None)

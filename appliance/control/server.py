@@ -25,8 +25,9 @@ from appliance.control.calls import Calls
 from appliance.control.files import FileCalls, keep, open_file
 from appliance.errors import ApplianceError, InvalidRequest, NotFound
 from appliance.httpd import BodyTooLarge, Reply, Request
-from appliance.store import jobs
-from appliance.store.jobs import Job, LogLine
+from appliance.store import jobs, logs
+from appliance.store.jobs import Job
+from appliance.store.logs import LogLine
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ class Control:
     def _read_logs(self, job_row: int, datum: str | None, after: int) -> tuple[list[LogLine], bool]:
         with self._app.store.snapshot() as db:
             ended = jobs.get_by_row(db, job_row).finished_ns is not None
-            return jobs.list_log_lines(db, job_row, datum=datum, after=after), ended
+            return logs.list_log_lines(db, job_row, datum=datum, after=after), ended
 
 
 def _collect(owner: object) -> dict[str, _Call]:

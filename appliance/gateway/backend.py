@@ -22,9 +22,10 @@ from appliance.gateway.refusals import Refusals
 from appliance.gateway.request import StagedObject
 from appliance.gateway.views import REGION, BlobSlice, BucketView, ObjectView, PartView
 from appliance.names import CommitId, check_path
-from appliance.store import Db, Store, blobs, files, uploads
+from appliance.store import Db, Store, blobs, listings, snapshots, uploads
 from appliance.store.blobs import Content
-from appliance.store.files import Kind, Metadata, Page
+from appliance.store.listings import Page
+from appliance.store.snapshots import Kind, Metadata
 
 T = TypeVar("T")
 
@@ -116,12 +117,12 @@ class RepoBackend(Refusals, S3Backend):  # type: ignore[misc]
 
     def _view(self, db: Db, bucket: Bucket, key: str, version_id: str | None) -> ObjectView:
         snapshot = bucket.open(db, version_id)
-        entry = files.find(db, snapshot, "/" + key)
+        entry = snapshots.find(db, snapshot, "/" + key)
         if entry is None and version_id is not None and bucket.versioned:
             raise S3Error("NoSuchVersion", "The specified version does not exist.")
         if entry is None:
             raise FileNotFound(f"file /{key} not found in {bucket.name}")
-        version = files.get_version(db, entry) if bucket.versioned else None
+        version = snapshots.get_version(db, entry) if bucket.versioned else None
         extents = [] if entry.kind == Kind.DIRECTORY else blobs.list_extents(db, self.store.blobs, entry.content)
         return ObjectView(entry, version, BlobSlice(extents, 0, entry.content.size_bytes))
 
@@ -129,7 +130,7 @@ class RepoBackend(Refusals, S3Backend):  # type: ignore[misc]
         def page(db: Db, bucket: Bucket) -> Page:
             prefix, after = request.path_prefix, request.path_after
             snapshot = bucket.open(db)
-            return files.list_page(
+            return listings.list_page(
                 db, snapshot, prefix=prefix, delimiter=request.delimiter, after=after, limit=request.max_keys
             )
 

@@ -21,10 +21,10 @@ from appliance.errors import (
 )
 from appliance.gateway.errors import S3Error, invalid_argument, no_such_bucket
 from appliance.names import DEFAULT_BRANCH, BucketName, CommitId, parse_bucket
-from appliance.store import commits, files, jobs, repos
+from appliance.store import commits, datums, files, history, repos, snapshots
 from appliance.store.blobs import Content
 from appliance.store.database import Db
-from appliance.store.files import Kind, Metadata, Snapshot
+from appliance.store.snapshots import Kind, Metadata, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def open_version(db: Db, head: Snapshot, repo: str, version: str) -> Snapshot:
         raise invalid_argument("Invalid version id specified") from error
     if commit is None or not _is_ancestor(commit, head):
         raise S3Error("NoSuchVersion", "The specified version does not exist.")
-    return files.open_commit(db, commits.check_readable(commit))
+    return snapshots.open_commit(db, commits.check_readable(commit))
 
 
 def _is_ancestor(commit: commits.Commit, head: Snapshot) -> bool:
@@ -111,35 +111,35 @@ class BranchBucket:
     versioned: bool = True
 
     def open(self, db: Db, version: str | None = None) -> Snapshot:
-        head = files.open_branch(db, self.repo, self.branch)
+        head = snapshots.open_branch(db, self.repo, self.branch)
         return head if version is None else open_version(db, head, self.repo, version)
 
     def check_writable(self, db: Db) -> None:
-        commits.check_branch_writable(db, self.repo, self.branch)
+        history.check_branch_writable(db, self.repo, self.branch)
 
     def target(self, db: Db) -> str:
         self.check_writable(db)
         return f"branch/{repos.find_branch_id(db, self.repo, self.branch)}"
 
     def put(self, db: Db, path: str, kind: Kind, content: Content, metadata: Metadata) -> Placed:
-        writing = commits.begin_write(db, self.repo, self.branch)
+        writing = history.begin_write(db, self.repo, self.branch)
         if kind == Kind.DIRECTORY:
             entry = files.make_directory(db, writing.commit, path, metadata)
         else:
             entry = files.put_file(db, writing.commit, path, content, metadata)
-        commits.end_write(db, writing)
+        history.end_write(db, writing)
         return Placed(writing.commit.id, entry.modified_ns)
 
     def delete(self, db: Db, paths: Iterable[str]) -> CommitId | None:
         self.check_writable(db)
         snapshot = self.open(db)
-        there = [path for path in paths if files.find(db, snapshot, path) is not None]
+        there = [path for path in paths if snapshots.find(db, snapshot, path) is not None]
         if not there:
             return None
-        writing = commits.begin_write(db, self.repo, self.branch)
+        writing = history.begin_write(db, self.repo, self.branch)
         for path in there:
             files.delete_path(db, writing.commit, path)
-        commits.end_write(db, writing)
+        history.end_write(db, writing)
         return writing.commit.id
 
 
@@ -176,7 +176,7 @@ class CommitBucket(_ReadOnly):
 
     def open(self, db: Db, version: str | None = None) -> Snapshot:
         commit = commits.check_readable(commits.get_commit(db, self.repo, self.commit))
-        head = files.open_commit(db, commit)
+        head = snapshots.open_commit(db, commit)
         return head if version is None else open_version(db, head, self.repo, version)
 
     def check_writable(self, db: Db) -> None:
@@ -196,7 +196,7 @@ class InputBucket(_ReadOnly):
     def open(self, db: Db, version: str | None = None) -> Snapshot:
         if version is not None:
             raise Unsupported("versions of an input")
-        return files.open_commit(db, commits.get_commit(db, self.repo, self.commit))
+        return snapshots.open_commit(db, commits.get_commit(db, self.repo, self.commit))
 
     def check_writable(self, db: Db) -> None:
         raise Unsupported(f"input {self.name} is read-only")
@@ -215,21 +215,21 @@ class OutBucket:
     def open(self, db: Db, version: str | None = None) -> Snapshot:
         if version is not None:
             raise FileNotFound("the output of a job has no versions")
-        return files.EMPTY if self.write_only else files.Snapshot((files.Staging(self.datum),))
+        return snapshots.EMPTY if self.write_only else snapshots.Snapshot((snapshots.Staging(self.datum),))
 
     def check_writable(self, db: Db) -> None:
-        jobs.check_writable(db, self.datum)
+        datums.check_writable(db, self.datum)
 
     def target(self, db: Db) -> str:
         self.check_writable(db)
         return f"datum/{self.datum}"
 
     def put(self, db: Db, path: str, kind: Kind, content: Content, metadata: Metadata) -> Placed:
-        return Placed(None, jobs.put_datum_file(db, self.datum, path, kind, content, metadata))
+        return Placed(None, datums.put_datum_file(db, self.datum, path, kind, content, metadata))
 
     def delete(self, db: Db, paths: Iterable[str]) -> None:
         for path in paths:
-            jobs.delete_datum_file(db, self.datum, path)
+            datums.delete_datum_file(db, self.datum, path)
 
 
 class RepoBuckets:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from appliance.gateway.buckets import Bucket
 from appliance.gateway.errors import S3Error, not_implemented, precondition_failed
-from appliance.store import Db, files
+from appliance.store import Db, snapshots
 
 Header = Callable[[str], str | None]
 Outcome = Literal["proceed", "not-modified", "failed"]
@@ -33,7 +33,7 @@ def check_conditions(db: Db, bucket: Bucket, path: str, header: Header) -> None:
     if_match, if_none_match = header("if-match"), header("if-none-match")
     if if_match is None and if_none_match is None:
         return
-    entry = files.find(db, bucket.open(db), path)
+    entry = snapshots.find(db, bucket.open(db), path)
     if if_match is not None and entry is None:
         raise S3Error("NoSuchKey", "The specified key does not exist.")
     if if_none_match not in (None, "*"):

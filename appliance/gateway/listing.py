@@ -15,7 +15,8 @@ from urllib.parse import quote
 from appliance.gateway.errors import invalid_argument, not_implemented, xml_text
 from appliance.gateway.request import Address
 from appliance.gateway.views import OWNER, BucketView, iso_time
-from appliance.store.files import Entry, Page
+from appliance.store.listings import Page
+from appliance.store.snapshots import Entry
 from appliance.store.uploads import Upload
 
 _MAX_KEYS = 1000

@@ -14,7 +14,7 @@ from typing import Any
 from appliance.httpd import FileSlice
 from appliance.names import CommitId
 from appliance.store.blobs import Extent
-from appliance.store.files import Entry, Kind
+from appliance.store.snapshots import Entry, Kind
 
 REGION = "us-east-1"
 OWNER = {"ID": "0" * 32, "DisplayName": "pachyderm"}

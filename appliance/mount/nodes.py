@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from appliance.errors import BranchNotFound, CommitNotFound, InvalidName, InvalidRequest, NotFound
 from appliance.names import DEFAULT_BRANCH, CommitId, is_commit_id, parse_revision
-from appliance.store import blobs, files, repos
+from appliance.store import blobs, listings, repos, snapshots
 from appliance.store.commits import get_commit, get_repo_id
 from appliance.store.database import Db
-from appliance.store.files import EMPTY, Entry, Snapshot
+from appliance.store.snapshots import EMPTY, Entry, Snapshot
 
 Key = tuple[str | int, ...]
 
@@ -150,7 +150,7 @@ def list_attributes(db: Db, node: Node) -> Mapping[bytes, bytes]:
 
 
 def _list_file_attributes(db: Db, entry: Entry) -> Mapping[bytes, bytes]:
-    found = {b"user.pfs.commit": files.get_version(db, entry).encode(), b"user.pfs.etag": entry.content.etag.encode()}
+    found = {b"user.pfs.commit": snapshots.get_version(db, entry).encode(), b"user.pfs.etag": entry.content.etag.encode()}
     # A list of extents has a digest too, but it is not that of the bytes.
     if entry.content.blob_id is not None:
         found[b"user.pfs.digest"] = blobs.get_digest(db, entry.content).hex().encode()
@@ -163,7 +163,7 @@ def _open(db: Db, directory: Directory) -> Snapshot:
     commit = get_commit(db, directory.repo, directory.commit)
     if commit.id != directory.commit:  # a relative in the same commit set
         raise CommitNotFound(f"commit {directory.repo}@{directory.commit} not found")
-    return files.open_commit(db, commit)
+    return snapshots.open_commit(db, commit)
 
 
 def _describe_directory(db: Db, directory: Directory, snapshot: Snapshot) -> Found:
@@ -191,10 +191,10 @@ def _find_top(db: Db, top: str) -> Found | None:
 def _open_top(db: Db, top: str) -> Snapshot:
     repo, at, revision = top.partition("@")
     if at:
-        return files.open_revision(db, repo, revision)
+        return snapshots.open_revision(db, repo, revision)
     get_repo_id(db, repo)
     try:
-        return files.open_branch(db, repo, DEFAULT_BRANCH)
+        return snapshots.open_branch(db, repo, DEFAULT_BRANCH)
     except BranchNotFound:
         return EMPTY
 
@@ -206,10 +206,10 @@ def _root_of(top: str, snapshot: Snapshot) -> Directory:
 def _find_below(db: Db, parent: Directory, name: str) -> Found | None:
     snapshot = _open(db, parent)
     path = _join(parent.path, name)
-    entry = files.find(db, snapshot, path)
+    entry = snapshots.find(db, snapshot, path)
     if entry is not None:
         return _describe_file(entry, snapshot)
-    if files.is_directory(db, snapshot, path):
+    if listings.is_directory(db, snapshot, path):
         return _describe_directory(db, Directory(parent.top, parent.commit, path), snapshot)
     return None
 
@@ -227,7 +227,7 @@ def _iter_tops(db: Db, after: str) -> Generator[Child, None, None]:
 
 def _iter_below(db: Db, parent: Directory, after: str) -> Generator[Child, None, None]:
     snapshot = _open(db, parent)
-    for child in files.iter_children(db, snapshot, parent.path, after=after):
+    for child in listings.iter_children(db, snapshot, parent.path, after=after):
         if child.entry is not None:
             yield Child(child.name, child.name, _describe_file(child.entry, snapshot))
         else:

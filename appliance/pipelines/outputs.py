@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 from appliance.errors import ApplianceError, InvalidPath
 from appliance.names import check_path
 from appliance.pipelines.datums import DatumInput
-from appliance.store import Db, Store, blobs, commits, files, jobs
+from appliance.store import Db, Store, blobs, commits, datums, listings, snapshots
 from appliance.store.blobs import Content, StagedBlob
-from appliance.store.files import Kind
+from appliance.store.snapshots import Kind
 
 _BATCH = 200
 _MAX_DEPTH = 100
@@ -66,7 +66,7 @@ def _stage(store: Store, datum_row: int, batch: list[_Found]) -> None:
     def put(db: Db) -> None:
         for file in batch:
             content = blobs.record(db, file.content) if isinstance(file.content, StagedBlob) else file.content
-            jobs.put_datum_file(db, datum_row, file.path, Kind.FILE, content)
+            datums.put_datum_file(db, datum_row, file.path, Kind.FILE, content)
 
     for file in batch:
         if isinstance(file.content, StagedBlob):
@@ -182,13 +182,13 @@ class _Walk:
 
     def _iter_input(self, item: DatumInput, target: str, path: str) -> Iterator[_Found]:
         with self._store.snapshot() as db:
-            snapshot = files.open_commit(db, commits.get_commit(db, item.repo, item.commit))
-            entry = files.find(db, snapshot, target) if target != "/" else None
+            snapshot = snapshots.open_commit(db, commits.get_commit(db, item.repo, item.commit))
+            entry = snapshots.find(db, snapshot, target) if target != "/" else None
             if entry is not None:
                 found = [(path, entry.content)]
             else:
                 prefix = target.rstrip("/") + "/"
-                entries = (entry for entry in files.iter_entries(db, snapshot, prefix) if entry.kind == Kind.FILE)
+                entries = (entry for entry in snapshots.iter_entries(db, snapshot, prefix) if entry.kind == Kind.FILE)
                 found = [(f"{path}/{entry.path.removeprefix(prefix)}", entry.content) for entry in entries]
         for name, content in found:
             self._check(name)
@@ -200,8 +200,8 @@ class _Walk:
         if not target.is_relative_to(root):
             return False
         with self._store.snapshot() as db:
-            snapshot = files.open_commit(db, commits.get_commit(db, item.repo, item.commit))
-            return files.is_directory(db, snapshot, _path_in(item, target))
+            snapshot = snapshots.open_commit(db, commits.get_commit(db, item.repo, item.commit))
+            return listings.is_directory(db, snapshot, _path_in(item, target))
 
 
 def _path_in(item: DatumInput, seen: PurePosixPath) -> str:

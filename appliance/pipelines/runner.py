@@ -20,10 +20,24 @@ from appliance.pipelines import worker
 from appliance.pipelines.datums import Datum, Match, iter_datums
 from appliance.pipelines.spec import PfsInput, Spec, from_json, leaves
 from appliance.pipelines.worker import Doors, Work, write
-from appliance.store import Db, Store, blobs, commits, files, jobs, matching, pipelines
+from appliance.store import (
+    Db,
+    Store,
+    blobs,
+    commits,
+    datums,
+    jobs,
+    logs,
+    matching,
+    outputs,
+    pipelines,
+    running,
+    snapshots,
+)
 from appliance.store.blobs import Content
-from appliance.store.files import Entry, Kind
-from appliance.store.jobs import Job, NewDatum, StoredDatum
+from appliance.store.datums import NewDatum, StoredDatum
+from appliance.store.jobs import Job
+from appliance.store.snapshots import Entry, Kind
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +62,7 @@ async def run_job(doors: Doors, egress: Egress, row: int) -> None:
     Raises ApplianceError if not even its failure can be written down.
     """
     try:
-        job = await write(doors.store, lambda db: jobs.begin_job(db, row))
+        job = await write(doors.store, lambda db: running.begin_job(db, row))
     except JobNotFound:
         return
     if job.finished_ns is not None:  # between the plan and now
@@ -100,7 +114,7 @@ async def _end_badly(doors: Doors, job: Job, logs: "LogBuffer", error: Exception
 
 async def _fail(doors: Doors, job: Job, logs: "LogBuffer", state: str, reason: str) -> None:
     await logs.flush()  # before the end is known, for who follows the log stops there
-    await write(doors.store, lambda db: jobs.fail_job(db, job.row, state, reason))
+    await write(doors.store, lambda db: running.fail_job(db, job.row, state, reason))
 
 
 def _time_left(job: Job, spec: Spec) -> float:
@@ -112,7 +126,7 @@ def _time_left(job: Job, spec: Spec) -> float:
 async def _run(doors: Doors, egress: Egress, job: Job, spec: Spec, logs: "LogBuffer") -> None:
     if job.state == "starting":
         await trio.to_thread.run_sync(_list_datums, doors.store, job, spec)
-        job = await write(doors.store, lambda db: jobs.run_job(db, job.row))
+        job = await write(doors.store, lambda db: running.run_job(db, job.row))
     await _run_datums(doors, job, spec, logs)
     await logs.flush()
     if failed := await trio.to_thread.run_sync(_find_failed, doors.store, job):
@@ -120,17 +134,17 @@ async def _run(doors: Doors, egress: Egress, job: Job, spec: Spec, logs: "LogBuf
     await trio.to_thread.run_sync(_check_output, doors.store, job)
     if spec.egress_url:
         await _copy_out(doors, egress, job, spec)
-    await write(doors.store, lambda db: jobs.complete_job(db, job.row))
+    await write(doors.store, lambda db: running.complete_job(db, job.row))
 
 
 def _find_failed(store: Store, job: Job) -> StoredDatum | None:
     with store.snapshot() as db:
-        return next(jobs.iter_datums(db, job.row, state="failed"), None)
+        return next(datums.iter_datums(db, job.row, state="failed"), None)
 
 
 def _check_output(store: Store, job: Job) -> None:
     with store.snapshot() as db:
-        jobs.check_output(db, job.row)
+        outputs.check_output(db, job.row)
 
 
 # -- datums
@@ -143,7 +157,7 @@ def _list_datums(store: Store, job: Job, spec: Spec) -> None:
     while batch := list(itertools.islice(numbered, _BATCH)):
         first = batch[0][0]
         new = [_new_datum(datum) for _, datum in batch]
-        store.write(lambda db, first=first, new=new: jobs.add_datums(db, job, first, new, skip=skip))  # type: ignore[misc]
+        store.write(lambda db, first=first, new=new: datums.add_datums(db, job, first, new, skip=skip))  # type: ignore[misc]
 
 
 def _new_datum(datum: Datum) -> NewDatum:
@@ -158,7 +172,7 @@ def _iter_datums(store: Store, job: Job, spec: Spec) -> Iterator[Datum]:
 
     def matches(leaf: PfsInput) -> Iterator[Match]:
         with store.snapshot() as db:
-            snapshot = files.open_commit(db, pinned[leaf.name])
+            snapshot = snapshots.open_commit(db, pinned[leaf.name])
             for found in matching.iter_matches(db, snapshot, compile_glob(leaf.glob)):
                 yield Match(found.path, found.digest, found.size_bytes, found.is_dir, found.captures)
 
@@ -193,7 +207,7 @@ async def _run_datums(doors: Doors, job: Job, spec: Spec, logs: "LogBuffer") -> 
 
 def _list_waiting(store: Store, job: Job, after: int) -> list[StoredDatum]:
     with store.snapshot() as db:
-        return list(itertools.islice(jobs.iter_datums(db, job.row, state="waiting", after=after), _BATCH))
+        return list(itertools.islice(datums.iter_datums(db, job.row, state="waiting", after=after), _BATCH))
 
 
 async def _work(doors: Doors, job: Job, spec: Spec, logs: "LogBuffer", queue: trio.MemoryReceiveChannel[StoredDatum]) -> None:
@@ -207,7 +221,7 @@ async def _work(doors: Doors, job: Job, spec: Spec, logs: "LogBuffer", queue: tr
 
 
 async def _copy_out(doors: Doors, egress: Egress, job: Job, spec: Spec) -> None:
-    await write(doors.store, lambda db: jobs.set_egressing(db, job.row))
+    await write(doors.store, lambda db: running.set_egressing(db, job.row))
     stopped = Event()
     output = _iter_output(doors.store, job)
     read = _reader(doors.store)
@@ -231,7 +245,7 @@ def _iter_output(store: Store, job: Job) -> Iterator[Entry]:
     after = ""
     while True:
         with store.snapshot() as db:
-            page = list(itertools.islice(jobs.iter_output(db, job.row, after=after), _OUTPUT_PAGE))
+            page = list(itertools.islice(outputs.iter_output(db, job.row, after=after), _OUTPUT_PAGE))
         if not page:
             return
         yield from (entry for entry in page if entry.kind == Kind.FILE)
@@ -298,7 +312,7 @@ class LogBuffer:
             jobs.get_by_row(db, self._job)
         except JobNotFound:
             return
-        jobs.add_log_lines(db, self._job, lines)
+        logs.add_log_lines(db, self._job, lines)
 
 
 class DatumLines:

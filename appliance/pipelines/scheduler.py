@@ -13,7 +13,7 @@ import trio
 from appliance.errors import ApplianceError
 from appliance.pipelines.runner import Egress, run_job
 from appliance.pipelines.worker import Doors, write
-from appliance.store import Changes, Store, jobs
+from appliance.store import Changes, Store, jobs, running
 from appliance.store.jobs import Waiting
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class Scheduler:
         for row, reason in todo.give_up:  # last, for while it waits jobs end, and the plan is an old one
             await write(
                 self._doors.store,
-                lambda db, row=row, reason=reason: jobs.fail_job(db, row, "unrunnable", reason),  # type: ignore[misc]
+                lambda db, row=row, reason=reason: running.fail_job(db, row, "unrunnable", reason),  # type: ignore[misc]
             )
 
     async def _run_one(self, row: int) -> None:

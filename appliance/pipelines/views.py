@@ -12,8 +12,8 @@ from pathlib import Path
 
 from appliance.pipelines.datums import DatumInput
 from appliance.pipelines.process import Bind
-from appliance.store import Db, Store, blobs, commits, files
-from appliance.store.files import Entry, Kind, Snapshot
+from appliance.store import Db, Store, blobs, commits, snapshots
+from appliance.store.snapshots import Entry, Kind, Snapshot
 
 
 def fuse_binds(mount: Path, inputs: Iterable[DatumInput]) -> tuple[Bind, ...]:
@@ -34,16 +34,16 @@ def file_binds(store: Store, scratch: Path, inputs: Sequence[DatumInput]) -> tup
     for item in plain:
         (scratch / item.name).mkdir(exist_ok=True)
         with store.snapshot() as db:
-            snapshot = files.open_commit(db, commits.get_commit(db, item.repo, item.commit))
+            snapshot = snapshots.open_commit(db, commits.get_commit(db, item.repo, item.commit))
             _lay_out(store, db, snapshot, item, scratch / item.name)
     return tuple(Bind(scratch / name, f"/pfs/{name}") for name in dict.fromkeys(item.name for item in plain))
 
 
 def _lay_out(store: Store, db: Db, snapshot: Snapshot, item: DatumInput, root: Path) -> None:
     if not item.is_dir:
-        _lay_file(store, db, files.get_file(db, snapshot, item.path), root)
+        _lay_file(store, db, snapshots.get_file(db, snapshot, item.path), root)
         return
-    for entry in files.iter_entries(db, snapshot, item.path.rstrip("/") + "/"):
+    for entry in snapshots.iter_entries(db, snapshot, item.path.rstrip("/") + "/"):
         _lay_file(store, db, entry, root)
 
 

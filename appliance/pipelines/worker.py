@@ -21,8 +21,9 @@ from appliance.pipelines.datums import Datum, DatumInput, datum_environment
 from appliance.pipelines.environment import base_environment, s3_environment
 from appliance.pipelines.process import Bind, Exit, Launcher, ProcessLost, ProcessSpec
 from appliance.pipelines.spec import Spec
-from appliance.store import Db, Store, jobs
-from appliance.store.jobs import Job, StoredDatum
+from appliance.store import Db, Store, datums
+from appliance.store.datums import StoredDatum
+from appliance.store.jobs import Job
 
 T = TypeVar("T")
 
@@ -100,17 +101,17 @@ async def run_datum(doors: Doors, work: Work, lines: Lines, remark: Callable[[st
     for number in range(1, work.spec.datum_tries + 1):
         reason = await _run_try(doors, work, lines, remark)
         if reason is None:
-            await write(doors.store, lambda db: jobs.finish_datum(db, work.stored, "success"))
+            await write(doors.store, lambda db: datums.finish_datum(db, work.stored, "success"))
             return None
         remark(f"datum {work.stored.id}: try {number} of {work.spec.datum_tries} failed: {reason}")
-    await write(doors.store, lambda db: jobs.finish_datum(db, work.stored, "failed", reason or ""))
+    await write(doors.store, lambda db: datums.finish_datum(db, work.stored, "failed", reason or ""))
     return reason
 
 
 async def _run_try(doors: Doors, work: Work, lines: Lines, remark: Callable[[str], None]) -> str | None:
     """Run a datum once, again if it is lost; None, or why it failed: any error is the try's own, as in Pachyderm."""
     for lost in itertools.count(1):
-        await write(doors.store, lambda db: jobs.start_try(db, work.stored.row))
+        await write(doors.store, lambda db: datums.start_try(db, work.stored.row))
         try:
             return await _try(doors, work, lines)
         except ProcessLost as error:

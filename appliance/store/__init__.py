@@ -1,14 +1,19 @@
 """The store: repos, commits and files in SQLite, bytes in blobs; one directory on disk, one owner.
 
-    schema      every table, explained; migrations
-    database    the writer thread with group commit, the pool of readers
-    blobs       bytes by digest: receive, publish, read
-    repos       repos and branches
-    commits     start, finish, find; provenance and propagation
-    files       files in a commit, listings, directories
-    uploads     multipart uploads in progress
-    pipelines   specs and versions as rows
-    jobs        jobs, datums, logs as rows
+    schema       every table, explained; migrations
+    database     the writer thread with group commit, the pool of readers
+    blobs        bytes by digest: receive, publish, read
+    repos        repos and branches
+    commits      commits as they are read
+    history      start, write, finish
+    propagation  making commits, moving heads, and what follows downstream
+    snapshots    the files of a commit
+    listings     pages and directories of a snapshot
+    matching     what a glob matches
+    files        changing files
+    uploads      multipart uploads in progress
+    pipelines    specs and versions as rows
+    jobs         jobs as they are read; running, datums, outputs, logs: their life, parts and traces
 
 Every way in is the same two steps: *stage* the bytes (`receive`, then `publish`), then *put* a row in a write. All
 functions of the modules take a connection: `with store.snapshot() as db` to read, `store.write(lambda db: …)` to change.

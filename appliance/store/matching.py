@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from appliance.globs import Glob
-from appliance.store import blobs, files
+from appliance.store import blobs, listings, snapshots
 from appliance.store.database import Db
-from appliance.store.files import Entry, Kind, Snapshot
+from appliance.store.snapshots import Entry, Kind, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def iter_matches(db: Db, snapshot: Snapshot, glob: Glob) -> Iterator[Matched]:
 
 
 def _iter_below(db: Db, snapshot: Snapshot, glob: Glob, directory: str, depth: int) -> Iterator[Matched]:
-    for child in files.iter_children(db, snapshot, directory or "/"):
+    for child in listings.iter_children(db, snapshot, directory or "/"):
         path = f"{directory}/{child.name}"
         captures = glob.match(path)
         if captures is not None:
@@ -54,7 +54,7 @@ def digest_tree(db: Db, snapshot: Snapshot, directory: str) -> tuple[str, int, i
     prefix = directory.rstrip("/") + "/"
     whole = hashlib.sha256()
     size_bytes = count = 0
-    for entry in files.iter_entries(db, snapshot, prefix):
+    for entry in snapshots.iter_entries(db, snapshot, prefix):
         name = entry.path.removeprefix(prefix).encode()
         whole.update(len(name).to_bytes(4, "big") + name)
         if entry.kind == Kind.FILE:

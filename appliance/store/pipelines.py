@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from appliance.errors import AlreadyExists, Conflict, PipelineNotFound
 from appliance.names import check_name, new_commit_id
-from appliance.store import commits, jobs, repos
+from appliance.store import propagation, repos, running
 from appliance.store.database import Db
 
 
@@ -102,7 +102,7 @@ def _make_output_branch(db: Db, new: NewPipeline) -> int:
     """Make the branch with an empty commit that nobody made: readers find nothing before the first job has ended."""
     check_name("branch", new.output_branch)
     commit = repos.make_empty_commit(db, new.name, new.output_branch, "before the first job")
-    return commits.set_head(db, commit, new.output_branch)
+    return propagation.set_head(db, commit, new.output_branch)
 
 
 def update_pipeline(db: Db, new: NewPipeline, *, reprocess: bool = False) -> None:
@@ -133,15 +133,15 @@ def _record_version(db: Db, pipeline_row: int | None, version: int, spec: bytes)
 def _start_set(db: Db, branch_id: int) -> None:
     """Open the commit of a new set on a branch and on everything downstream of it."""
     commit_id = new_commit_id()
-    commits.make_auto_commit(db, branch_id, commit_id)
-    commits.propagate(db, [branch_id], commit_id)
+    propagation.make_auto_commit(db, branch_id, commit_id)
+    propagation.propagate(db, [branch_id], commit_id)
 
 
 def kill_jobs(db: Db, pipeline_row: int, reason: str) -> None:
     """End all unfinished jobs of a pipeline; whoever runs one finds out and stops."""
     sql = "SELECT id FROM jobs WHERE pipeline_id = ? AND finished_ns IS NULL ORDER BY id"
     for (row,) in db.execute(sql, (pipeline_row,)).fetchall():
-        jobs.fail_job(db, row, "killed", reason)
+        running.fail_job(db, row, "killed", reason)
 
 
 def set_stopped(db: Db, name: str, stopped: bool) -> None:

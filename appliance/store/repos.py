@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from appliance.errors import AlreadyExists, BranchNotFound, Conflict, InvalidRequest, NotFound, OutputBranch
 from appliance.names import check_name, new_commit_id
-from appliance.store import commits, files
+from appliance.store import commits, history, propagation, snapshots
 from appliance.store.database import Db
 
 
@@ -145,13 +145,13 @@ def create_branch(
     upstream = [ensure_branch(db, *source) for source in provenance]
     existing = db.value("SELECT head_id FROM branches WHERE repo_id = ? AND name = ?", (repo_id, name))
     chosen = _choose_head(db, repo, name, head, existing)
-    branch_id = commits.set_head(db, chosen, name)
+    branch_id = propagation.set_head(db, chosen, name)
     set_id = new_commit_id()
     if upstream and set_provenance(db, branch_id, upstream):
-        commits.make_auto_commit(db, branch_id, set_id)
+        propagation.make_auto_commit(db, branch_id, set_id)
     elif chosen.row == existing:
         return
-    commits.propagate(db, [branch_id], set_id)
+    propagation.propagate(db, [branch_id], set_id)
 
 
 def _choose_head(db: Db, repo: str, name: str, head: str | None, existing: int | None) -> commits.Commit:
@@ -166,14 +166,14 @@ def _choose_head(db: Db, repo: str, name: str, head: str | None, existing: int |
 def make_empty_commit(db: Db, repo: str, branch: str, description: str = "") -> commits.Commit:
     """Make a finished commit without files or parent, for a branch to begin with."""
     repo_id = commits.get_repo_id(db, repo)
-    commit = commits.append(db, repo_id, repo, None, branch, new_commit_id(), "AUTO", description)
-    commits.finish_commit(db, commit)
+    commit = propagation.append(db, repo_id, repo, None, branch, new_commit_id(), "AUTO", description)
+    history.finish_commit(db, commit)
     return commits.get_by_row(db, commit.row)
 
 
 def _check_repointable(db: Db, repo: str, name: str) -> None:
     branch_id = find_branch_id(db, repo, name)
-    if branch_id is not None and commits.is_output_branch(db, branch_id):
+    if branch_id is not None and propagation.is_output_branch(db, branch_id):
         raise OutputBranch(f"{repo}@{name} is an output branch: its head can not be set")
 
 
@@ -200,7 +200,7 @@ def set_provenance(db: Db, branch_id: int, upstream: Iterable[int]) -> bool:
     own = _find_repo(db, branch_id)
     if own in {_find_repo(db, source) for source in chosen}:
         raise InvalidRequest(f"repo {own} cannot be in the provenance of its own branch")
-    if chosen & set(commits.list_downstream(db, [branch_id])):
+    if chosen & set(propagation.list_downstream(db, [branch_id])):
         raise InvalidRequest("branches can not depend on each other in a circle")
     db.execute("DELETE FROM branch_provenance WHERE branch_id = ?", (branch_id,))
     rows = [(branch_id, source) for source in sorted(chosen)]
@@ -216,9 +216,9 @@ def _find_repo(db: Db, branch_id: int) -> str:
 
 def _check_one_branch_each(db: Db, branch_id: int) -> None:
     """Raise InvalidRequest if a set that reaches this branch, or goes out from it, would meet a repo twice."""
-    above, below = commits.list_upstream(db, branch_id), commits.list_downstream(db, [branch_id])
-    sets = [[branch, *commits.list_downstream(db, [branch])] for branch in (branch_id, *above)]
-    sets += [[branch, *commits.list_upstream(db, branch)] for branch in (branch_id, *below)]
+    above, below = propagation.list_upstream(db, branch_id), propagation.list_downstream(db, [branch_id])
+    sets = [[branch, *propagation.list_downstream(db, [branch])] for branch in (branch_id, *above)]
+    sets += [[branch, *propagation.list_upstream(db, branch)] for branch in (branch_id, *below)]
     for branches in sets:
         counted = Counter(_find_repo(db, branch) for branch in branches)
         repo, times = counted.most_common(1)[0]
@@ -244,7 +244,7 @@ def get_branch(db: Db, repo: str, name: str) -> Branch:
     """
     created_ns = db.value("SELECT created_ns FROM branches WHERE id = ?", (branch_id,))
     provenance = tuple((row[0], row[1]) for row in db.execute(sql, (branch_id,)))
-    return Branch(repo, name, head, created_ns, provenance, commits.is_output_branch(db, branch_id))
+    return Branch(repo, name, head, created_ns, provenance, propagation.is_output_branch(db, branch_id))
 
 
 def list_branches(db: Db, repo: str) -> list[Branch]:
@@ -281,7 +281,9 @@ def delete_empty_branch(db: Db, repo: str, name: str) -> bool:
     That is deleting a bucket. Raises NotFound, Conflict as `delete_branch` and `delete_repo` do.
     """
     head = commits.find_readable(db, commits.get_head(db, repo, name))
-    if head is not None and any(files.iter_entries(db, files.open_commit(db, head))):  # explicit directories count too
+    if head is not None and any(
+        snapshots.iter_entries(db, snapshots.open_commit(db, head))
+    ):  # explicit directories count too
         return False
     delete_branch(db, repo, name)
     if not get_repo(db, repo).branches:

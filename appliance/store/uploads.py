@@ -9,7 +9,7 @@ from typing import Any
 from appliance.errors import UploadNotFound
 from appliance.store.blobs import Content
 from appliance.store.database import Db
-from appliance.store.files import Metadata, metadata_of, pack
+from appliance.store.snapshots import Metadata, metadata_of, pack
 
 
 @dataclass(frozen=True, slots=True)

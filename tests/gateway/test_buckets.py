@@ -6,7 +6,7 @@ import pytest
 from gateway.helpers import Served, body_of, refused
 from store.helpers import create_repos, derive, fork, put, start, tree
 
-from appliance.store import commits
+from appliance.store import commits, history
 
 NOBODY = "0" * 12 + "4" + "0" * 3 + "8" + "0" * 15
 
@@ -81,7 +81,7 @@ def test_commit_bucket_of_a_failed_commit_is_empty(gateway: Served, s3: Any, buc
     commit = start(gateway.store, "data")
 
     def fail(db: Any) -> None:
-        commits.finish_commit(db, commits.get_commit(db, "data", commit), error="failed")
+        history.finish_commit(db, commits.get_commit(db, "data", commit), error="failed")
 
     gateway.store.write(fail)
     assert s3.list_objects_v2(Bucket=f"{commit}.data")["KeyCount"] == 0

@@ -9,7 +9,7 @@ from gateway.helpers import MIB, Served, body_of, client, keys_of, prefixes_of, 
 from store.helpers import claim, commit_of, create_pipeline, create_repos, datums_of, put, put_all, tree
 
 from appliance.gateway.buckets import Bucket, InputBucket, OutBucket, SidecarBuckets
-from appliance.store import Store, files, jobs
+from appliance.store import Store, datums, jobs, running, snapshots
 
 IN1 = {f"/{path}": f"{path[-1]}\n".encode() for path in ("0", "rootdir/1", "rootdir/subdir/2")}
 IN2 = {f"/{n}": f"{n}\n".encode() for n in range(101)} | {f"/dir/{n}": f"{n}\n".encode() for n in range(10)}
@@ -25,14 +25,14 @@ RECURSIVE = {
 class Sidecar:
     """A served job: its datum, and a client of it."""
 
-    def __init__(self, served: Served, s3: Any, job: jobs.Job, datum: jobs.StoredDatum) -> None:
+    def __init__(self, served: Served, s3: Any, job: jobs.Job, datum: datums.StoredDatum) -> None:
         self.served, self.s3, self.job, self.datum = served, s3, job, datum
 
     def output(self) -> dict[str, bytes]:
         """End the job well and return what it wrote."""
         store = self.served.store
-        store.write(lambda db: jobs.finish_datum(db, self.datum, "success"))
-        store.write(lambda db: jobs.complete_job(db, self.job.row))
+        store.write(lambda db: datums.finish_datum(db, self.datum, "success"))
+        store.write(lambda db: running.complete_job(db, self.job.row))
         return tree(store, "pipe")
 
 
@@ -45,7 +45,7 @@ def sidecar(request: pytest.FixtureRequest, store: Store) -> Iterator[Sidecar]:
     create_pipeline(store, "pipe", "one")
     job = claim(store, "pipe", ["datum"])
     (datum,) = datums_of(store, job)
-    store.write(lambda db: jobs.start_try(db, datum.row))
+    store.write(lambda db: datums.start_try(db, datum.row))
     first, second = commit_of(store, "one"), commit_of(store, "two", "develop")
     buckets: dict[str, Bucket] = {
         "in1": InputBucket("in1", "one", first.id, first.started_ns),
@@ -263,5 +263,5 @@ def test_file_below_a_file_is_refused(sidecar: Sidecar, s3: Any) -> None:
 def test_directory_of_the_output(sidecar: Sidecar, s3: Any) -> None:
     s3.put_object(Bucket="out", Key="dir/", Body=b"")
     with sidecar.served.store.snapshot() as db:
-        staged = files.Snapshot((files.Staging(sidecar.datum.row),))
-        assert [entry.path for entry in files.iter_entries(db, staged)] == ["/dir/"]
+        staged = snapshots.Snapshot((snapshots.Staging(sidecar.datum.row),))
+        assert [entry.path for entry in snapshots.iter_entries(db, staged)] == ["/dir/"]

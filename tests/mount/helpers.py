@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from appliance.mount import mountpoint
-from appliance.store import Db, Store, blobs, commits, files
+from appliance.store import Db, Store, blobs, files, history
 from appliance.store.blobs import Content
 
 SERVE = Path(__file__).with_name("serve.py")
@@ -55,9 +55,9 @@ def put_joined(store: Store, repo: str, path: str, ranges: list[tuple[Content, i
     """Put a file made of ranges of other contents."""
 
     def write(db: Db) -> None:
-        writing = commits.begin_write(db, repo, "master")
+        writing = history.begin_write(db, repo, "master")
         files.put_file(db, writing.commit, path, blobs.join(db, ranges, "0" * 32 + "-2"))
-        commits.end_write(db, writing)
+        history.end_write(db, writing)
 
     store.write(write)
 

@@ -17,8 +17,9 @@ from store.helpers import create_repos, put_all, tree
 from appliance.app import App, open_app
 from appliance.config import Config
 from appliance.control.calls import Calls
-from appliance.store import Db, Store, jobs, repos
-from appliance.store.jobs import Job, StoredDatum
+from appliance.store import Db, Store, datums, jobs, logs, repos
+from appliance.store.datums import StoredDatum
+from appliance.store.jobs import Job
 
 T = TypeVar("T")
 
@@ -102,12 +103,12 @@ class Lab:
 
     def datums(self, job: Job) -> list[StoredDatum]:
         with self.store.snapshot() as db:
-            return list(jobs.iter_datums(db, job.row))
+            return list(datums.iter_datums(db, job.row))
 
     def logs(self, job: Job, stream: str = "stdout") -> list[str]:
         """Return what user code printed, or with the stream `job` our own remarks."""
         with self.store.snapshot() as db:
-            return [line.message for line in jobs.list_log_lines(db, job.row, limit=10_000) if line.stream == stream]
+            return [line.message for line in logs.list_log_lines(db, job.row, limit=10_000) if line.stream == stream]
 
     def output(self, pipeline: str = "edges") -> dict[str, bytes]:
         """Return what readers of the output see."""

@@ -12,7 +12,7 @@ from pipelines.helpers import COPY, ENVIRONMENT, Gate, Lab, Serving, spec_text
 from store.helpers import commit_of, create_repos, put_all, tree
 
 from appliance.pipelines.spec import parse_specs, to_json
-from appliance.store import Store, jobs, pipelines
+from appliance.store import Store, datums, jobs, logs, pipelines
 from appliance.store.blobs import INLINE_BYTES
 from appliance.store.pipelines import NewPipeline
 
@@ -69,8 +69,8 @@ def look(data: Path) -> list[tuple[str, str]]:
     try:
         assert (tree(store, "edges"), commit_of(store, "edges").is_open) == ({}, True)
         with store.snapshot() as db:
-            datums = list(jobs.iter_datums(db, jobs.list_jobs(db)[0].row))
-        return [(name, datum.state) for name, datum in zip(NAMES, datums, strict=True)]
+            found = list(datums.iter_datums(db, jobs.list_jobs(db)[0].row))
+        return [(name, datum.state) for name, datum in zip(NAMES, found, strict=True)]
     finally:
         store.close()
 
@@ -171,7 +171,7 @@ def test_job_of_an_appliance_that_stops_in_order_goes_on_too(data: Path, gate: G
     assert (job.row, output, marks.count(), job.failed) == (row, FILES, "abccde", 0)
     store = Store(data, "fast")
     with store.snapshot() as db:
-        assert [line.message for line in jobs.list_log_lines(db, row)] == ["bye"]
+        assert [line.message for line in logs.list_log_lines(db, row)] == ["bye"]
     store.close()
 
 

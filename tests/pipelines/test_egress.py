@@ -14,7 +14,7 @@ from store.helpers import claim, commit_of, create_repos, process, put
 
 from appliance.external.credentials import Profiles
 from appliance.pipelines.spec import parse_specs, to_json
-from appliance.store import Store, jobs, pipelines
+from appliance.store import Store, jobs, pipelines, running
 from appliance.store.pipelines import NewPipeline
 
 
@@ -126,4 +126,4 @@ def test_job_killed_while_it_copied_is_taken_up_again(moto: Remote, tmp_path: Pa
 def _do_everything_but_copy(store: Store) -> None:
     job = claim(store, "edges", ["one"])
     process(store, job, {"one": {"/x": b"1"}})
-    store.write(lambda db: jobs.set_egressing(db, job.row))
+    store.write(lambda db: running.set_egressing(db, job.row))

@@ -7,7 +7,7 @@ from pipelines.helpers import COPY, Gate, Lab, images, wait_until
 from store.helpers import commit_of, delete
 
 from appliance.errors import ApplianceError, JobNotFound
-from appliance.store import jobs, repos
+from appliance.store import jobs, logs, repos
 from appliance.store.jobs import Job
 
 LONG = "1000s"
@@ -121,7 +121,7 @@ def test_stopped_job_keeps_what_user_code_said_while_it_was_stopped(lab: Lab, ga
     lab.pipeline(f"trap 'echo bye; exit' TERM; {gate.at()}")
     gate.wait()
     lab.calls.stop_job("edges", lab.newest().id)
-    assert wait_until(lab.store, lambda db: jobs.list_log_lines(db, lab.newest().row))[0].message == "bye"
+    assert wait_until(lab.store, lambda db: logs.list_log_lines(db, lab.newest().row))[0].message == "bye"
 
 
 def test_job_after_a_stopped_one_runs(lab: Lab, gate: Gate) -> None:

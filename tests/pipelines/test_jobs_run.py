@@ -5,7 +5,7 @@ from pathlib import Path
 from pipelines.helpers import COPY, ENVIRONMENT, Gate, Lab, Serving, images
 from store.helpers import commit_of, delete, entry_of
 
-from appliance.store import jobs, pipelines
+from appliance.store import logs, pipelines
 from appliance.store.pipelines import NewPipeline
 
 
@@ -201,7 +201,7 @@ def test_log_tells_streams_and_datums_apart(lab: Lab) -> None:
     job = lab.run("echo out $(basename $images); echo err >&2", {"/a": b"", "/b": b""})
     first, _ = lab.datums(job)
     with lab.store.snapshot() as db:
-        lines = jobs.list_log_lines(db, job.row, datum=first.id)
+        lines = logs.list_log_lines(db, job.row, datum=first.id)
     assert sorted((line.stream, line.message, line.datum) for line in lines) == [
         ("stderr", "err", first.id),
         ("stdout", "out a", first.id),

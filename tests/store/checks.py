@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from appliance.store import Db, Store, commits, files
+from appliance.store import Db, Store, commits, snapshots
 
 OVERLAPS = """
     SELECT a.line_id, a.path, a.from_seq, a.until_seq, b.from_seq FROM entries a JOIN entries b
@@ -66,8 +66,8 @@ def _wrong_counts(db: Db) -> Iterator[str]:
     for commit in list(commits.iter_commits(db)):
         if commit.is_open and commit.origin == "AUTO":
             continue  # counted when its job ends
-        entries = list(files.iter_entries(db, files.open_commit(db, commit)))
-        listed = (sum(e.content.size_bytes for e in entries), sum(e.kind == files.Kind.FILE for e in entries))
+        entries = list(snapshots.iter_entries(db, snapshots.open_commit(db, commit)))
+        listed = (sum(e.content.size_bytes for e in entries), sum(e.kind == snapshots.Kind.FILE for e in entries))
         if listed != (commit.size_bytes, commit.file_count):
             yield f"{commit.repo}@{commit.id} records {commit.size_bytes} B, {commit.file_count} files; lists {listed}"
 

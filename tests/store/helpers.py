@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from appliance.names import CommitId
-from appliance.store import Db, Store, blobs, commits, files, jobs, pipelines, repos
+from appliance.store import Db, Store, blobs, commits, datums, files, history, jobs, pipelines, repos, running, snapshots
 from appliance.store.blobs import Content, StagedBlob
 
 LARGE = bytes(range(256)) * 200
@@ -41,13 +41,13 @@ def put_all(store: Store, repo: str, tree: Mapping[str, bytes], branch: str = "m
         store.blobs.publish(blob)
 
     def write(db: Db) -> CommitId:
-        writing = commits.begin_write(db, repo, branch)
+        writing = history.begin_write(db, repo, branch)
         for path, blob in staged.items():
             if path.endswith("/"):
                 files.make_directory(db, writing.commit, path)
             else:
                 files.put_file(db, writing.commit, path, blobs.record(db, blob))
-        commits.end_write(db, writing)
+        history.end_write(db, writing)
         return writing.commit.id
 
     return store.write(write)
@@ -57,21 +57,21 @@ def delete(store: Store, repo: str, path: str, branch: str = "master") -> Commit
     """Delete one file, or with a slash behind the path everything below it; return the commit."""
 
     def write(db: Db) -> CommitId:
-        writing = commits.begin_write(db, repo, branch)
+        writing = history.begin_write(db, repo, branch)
         remove = files.delete_tree if path.endswith("/") else files.delete_path
         remove(db, writing.commit, path)
-        commits.end_write(db, writing)
+        history.end_write(db, writing)
         return writing.commit.id
 
     return store.write(write)
 
 
 def start(store: Store, repo: str, branch: str = "master", parent: str | None = None) -> CommitId:
-    return store.write(lambda db: commits.start_commit(db, repo, branch, parent=parent)).id
+    return store.write(lambda db: history.start_commit(db, repo, branch, parent=parent)).id
 
 
 def finish(store: Store, repo: str, revision: str = "master") -> CommitId:
-    return store.write(lambda db: commits.finish_user_commit(db, repo, revision)).id
+    return store.write(lambda db: history.finish_user_commit(db, repo, revision)).id
 
 
 def fork(store: Store, repo: str, branch: str, head: str | None = None) -> None:
@@ -89,9 +89,9 @@ def commit_of(store: Store, repo: str, revision: str = "master") -> commits.Comm
         return commits.get_commit(db, repo, revision)
 
 
-def entry_of(store: Store, repo: str, revision: str, path: str) -> files.Entry:
+def entry_of(store: Store, repo: str, revision: str, path: str) -> snapshots.Entry:
     with store.snapshot() as db:
-        return files.get_file(db, files.open_revision(db, repo, revision), path)
+        return snapshots.get_file(db, snapshots.open_revision(db, repo, revision), path)
 
 
 def bytes_of(store: Store, content: Content) -> bytes:
@@ -107,7 +107,7 @@ def read(store: Store, repo: str, revision: str, path: str) -> bytes:
 def tree(store: Store, repo: str, revision: str = "master") -> dict[str, bytes]:
     """Return everything that readers of a revision see, explicit directories with their slash."""
     with store.snapshot() as db:
-        found = list(files.iter_entries(db, files.open_revision(db, repo, revision)))
+        found = list(snapshots.iter_entries(db, snapshots.open_revision(db, repo, revision)))
     return {entry.path: bytes_of(store, entry.content) for entry in found}
 
 
@@ -116,9 +116,9 @@ def create_pipeline(store: Store, name: str, *inputs: str) -> None:
     store.write(lambda db: pipelines.create_pipeline(db, new))
 
 
-def datum(name: str) -> jobs.NewDatum:
+def datum(name: str) -> datums.NewDatum:
     digest = hashlib.sha256(name.encode()).digest()
-    return jobs.NewDatum(digest, digest, b"{}")
+    return datums.NewDatum(digest, digest, b"{}")
 
 
 def waiting(store: Store, pipeline: str) -> jobs.Waiting:
@@ -127,30 +127,30 @@ def waiting(store: Store, pipeline: str) -> jobs.Waiting:
         return next(job for job in jobs.list_waiting(db) if job.pipeline == pipeline)
 
 
-def claim(store: Store, pipeline: str, datums: Sequence[str]) -> jobs.Job:
+def claim(store: Store, pipeline: str, names: Sequence[str]) -> jobs.Job:
     """Begin the next job of a pipeline with datums of these names, ready to run."""
     row = waiting(store, pipeline).row
 
     def write(db: Db) -> jobs.Job:
-        job = jobs.begin_job(db, row)
-        jobs.add_datums(db, job, 0, [datum(name) for name in datums], skip=True)
-        return jobs.run_job(db, row)
+        job = running.begin_job(db, row)
+        datums.add_datums(db, job, 0, [datum(name) for name in names], skip=True)
+        return running.run_job(db, row)
 
     return store.write(write)
 
 
-def datums_of(store: Store, job: jobs.Job) -> list[jobs.StoredDatum]:
+def datums_of(store: Store, job: jobs.Job) -> list[datums.StoredDatum]:
     with store.snapshot() as db:
-        return list(jobs.iter_datums(db, job.row))
+        return list(datums.iter_datums(db, job.row))
 
 
 def write_output(store: Store, datum_row: int, path: str, data: bytes) -> None:
     """Stage one output file, or with a slash behind the path an explicit directory."""
     if path.endswith("/"):
-        kind, content = files.Kind.DIRECTORY, Content(0, hashlib.md5().hexdigest())
+        kind, content = snapshots.Kind.DIRECTORY, Content(0, hashlib.md5().hexdigest())
     else:
-        kind, content = files.Kind.FILE, keep(store, data)
-    store.write(lambda db: jobs.put_datum_file(db, datum_row, path, kind, content))
+        kind, content = snapshots.Kind.FILE, keep(store, data)
+    store.write(lambda db: datums.put_datum_file(db, datum_row, path, kind, content))
 
 
 def process(store: Store, job: jobs.Job, outputs: Mapping[str, Mapping[str, bytes]]) -> None:
@@ -158,17 +158,17 @@ def process(store: Store, job: jobs.Job, outputs: Mapping[str, Mapping[str, byte
     names = {datum(name).datum_id.hex(): name for name in outputs}
     for stored in datums_of(store, job):
         if stored.state == "waiting":
-            store.write(lambda db, row=stored.row: jobs.start_try(db, row))
+            store.write(lambda db, row=stored.row: datums.start_try(db, row))
             for path, data in outputs[names[stored.id]].items():
                 write_output(store, stored.row, path, data)
-            store.write(lambda db, stored=stored: jobs.finish_datum(db, stored, "success"))
+            store.write(lambda db, stored=stored: datums.finish_datum(db, stored, "success"))
 
 
 def run_pipeline(store: Store, pipeline: str, outputs: Mapping[str, Mapping[str, bytes]]) -> jobs.Job:
     """Run the next job of a pipeline from claim to finished commit."""
     job = claim(store, pipeline, list(outputs))
     process(store, job, outputs)
-    store.write(lambda db: jobs.complete_job(db, job.row))
+    store.write(lambda db: running.complete_job(db, job.row))
     return job_of(store, job)
 
 

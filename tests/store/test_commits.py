@@ -27,7 +27,7 @@ from appliance.errors import (
     RepoNotFound,
 )
 from appliance.names import is_commit_id, new_commit_id
-from appliance.store import Store, commits
+from appliance.store import Store, commits, history
 
 
 @pytest.fixture
@@ -118,8 +118,8 @@ def test_write_that_fails_leaves_no_commit(images: Store) -> None:
 
 def test_description_is_kept_from_start_unless_finish_brings_one(images: Store) -> None:
     def write(branch: str, finally_: str) -> str:
-        images.write(lambda db: commits.start_commit(db, "images", branch, description="first"))
-        done = images.write(lambda db: commits.finish_user_commit(db, "images", branch, description=finally_))
+        images.write(lambda db: history.start_commit(db, "images", branch, description="first"))
+        done = images.write(lambda db: history.finish_user_commit(db, "images", branch, description=finally_))
         return done.description
 
     assert (write("one", ""), write("two", "last")) == ("first", "last")

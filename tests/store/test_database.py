@@ -13,7 +13,7 @@ import pytest
 from store.helpers import commit_of, create_repos, put, tree
 
 from appliance.errors import AlreadyExists, ApplianceError, Conflict
-from appliance.store import Changes, Db, Store, files, repos
+from appliance.store import Changes, Db, Store, repos, snapshots
 
 TIMEOUT_S = 30
 
@@ -194,9 +194,9 @@ def test_snapshot_is_of_one_moment(store: Store) -> None:
     put(store, "images", "/a", b"1")
     with store.snapshot() as db:
         before = commit_of(store, "images").id
-        snapshot = files.open_branch(db, "images", "master")
+        snapshot = snapshots.open_branch(db, "images", "master")
         put(store, "images", "/b", b"2")
-        assert [entry.path for entry in files.iter_entries(db, snapshot)] == ["/a"]
+        assert [entry.path for entry in snapshots.iter_entries(db, snapshot)] == ["/a"]
         assert repos.get_branch(db, "images", "master").head.id == before
     assert list(tree(store, "images")) == ["/a", "/b"]
 
@@ -207,7 +207,7 @@ def test_snapshot_does_not_see_an_older_one_that_somebody_still_reads(store: Sto
     for name in "abcdef":
         put(store, "images", f"/{name}", b"1")
     with store.snapshot() as db:
-        entries = files.iter_entries(db, files.open_branch(db, "images", "master"))
+        entries = snapshots.iter_entries(db, snapshots.open_branch(db, "images", "master"))
         next(entries)
     put(store, "images", "/new", b"2")
     assert "/new" in tree(store, "images")

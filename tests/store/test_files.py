@@ -17,7 +17,7 @@ from store.helpers import (
 )
 
 from appliance.errors import FileNotFound, InvalidPath, PathConflict
-from appliance.store import Db, Store, commits, files
+from appliance.store import Db, Store, files, history, snapshots
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_file_with_a_slash_behind_it_is_refused(images: Store) -> None:
     content = keep(images, b"1")
 
     def write(db: Db) -> None:
-        files.put_file(db, commits.begin_write(db, "images", "master").commit, "/a/", content)
+        files.put_file(db, history.begin_write(db, "images", "master").commit, "/a/", content)
 
     with pytest.raises(InvalidPath):
         images.write(write)
@@ -112,7 +112,7 @@ def test_file_with_a_slash_behind_it_is_refused(images: Store) -> None:
 
 def test_directory_without_a_slash_behind_it_is_refused(images: Store) -> None:
     def write(db: Db) -> None:
-        files.make_directory(db, commits.begin_write(db, "images", "master").commit, "/a")
+        files.make_directory(db, history.begin_write(db, "images", "master").commit, "/a")
 
     with pytest.raises(InvalidPath):
         images.write(write)
@@ -150,8 +150,8 @@ def test_delete_of_the_root_empties_the_branch(images: Store) -> None:
 
 def test_delete_of_a_missing_file_tells_so(images: Store) -> None:
     def write(db: Db) -> bool:
-        writing = commits.begin_write(db, "images", "master")
-        commits.end_write(db, writing)
+        writing = history.begin_write(db, "images", "master")
+        history.end_write(db, writing)
         return files.delete_path(db, writing.commit, "/a")
 
     assert images.write(write) is False
@@ -178,7 +178,7 @@ def test_version_is_the_commit_that_made_it(images: Store) -> None:
     for branch in ("master", "dev"):
         entry = entry_of(images, "images", branch, "/a")
         with images.snapshot() as db:
-            assert files.get_version(db, entry) == first
+            assert snapshots.get_version(db, entry) == first
 
 
 def test_modified_time_is_that_of_the_file(images: Store) -> None:
@@ -192,10 +192,10 @@ def test_metadata_is_kept(images: Store) -> None:
     content = keep(images, b"1")
     metadata = {"Content-Type": "text/plain", "x-amz-meta-ä": "ö"}
 
-    def write(db: Db) -> files.Entry:
-        writing = commits.begin_write(db, "images", "master")
+    def write(db: Db) -> snapshots.Entry:
+        writing = history.begin_write(db, "images", "master")
         entry = files.put_file(db, writing.commit, "/a", content, metadata)
-        commits.end_write(db, writing)
+        history.end_write(db, writing)
         return entry
 
     entry = images.write(write)

@@ -21,7 +21,7 @@ from store.helpers import (
 )
 
 from appliance.errors import Conflict, DatumNotFound, InvalidPath, InvalidRequest, JobNotFound, NotWritable, PathConflict
-from appliance.store import Store, blobs, files, jobs, pipelines, uploads
+from appliance.store import Store, blobs, datums, jobs, logs, outputs, pipelines, running, snapshots, uploads
 
 
 @pytest.fixture
@@ -37,15 +37,15 @@ def again(store: Store) -> None:
     put(store, "images", "/a", b"1")
 
 
-def started(store: Store, name: str = "one") -> jobs.StoredDatum:
+def started(store: Store, name: str = "one") -> datums.StoredDatum:
     """Return a datum, the only one of the next job, in its first try."""
     (stored,) = datums_of(store, claim(store, "edges", [name]))
-    store.write(lambda db: jobs.start_try(db, stored.row))
+    store.write(lambda db: datums.start_try(db, stored.row))
     return stored
 
 
 def test_begin_claims_a_created_job(edges: Store) -> None:
-    job = edges.write(lambda db: jobs.begin_job(db, waiting(edges, "edges").row))
+    job = edges.write(lambda db: running.begin_job(db, waiting(edges, "edges").row))
     assert (job.state, job.restarts, job.started_ns is not None) == ("starting", 0, True)
 
 
@@ -58,7 +58,7 @@ def test_job_counts_its_datums(edges: Store) -> None:
 
 def test_datums_are_numbered_from_the_first(edges: Store) -> None:
     job = claim(edges, "edges", ["one"])
-    edges.write(lambda db: jobs.add_datums(db, job, 1, [datum("two")], skip=False))
+    edges.write(lambda db: datums.add_datums(db, job, 1, [datum("two")], skip=False))
     assert [stored.position for stored in datums_of(edges, job)] == [0, 1]
 
 
@@ -81,15 +81,15 @@ def test_without_skip_everything_runs(edges: Store) -> None:
     run_pipeline(edges, "edges", {"one": {}})
     again(edges)
     row = waiting(edges, "edges").row
-    job = edges.write(lambda db: jobs.begin_job(db, row))
-    edges.write(lambda db: jobs.add_datums(db, job, 0, [datum("one")], skip=False))
+    job = edges.write(lambda db: running.begin_job(db, row))
+    edges.write(lambda db: datums.add_datums(db, job, 0, [datum("one")], skip=False))
     assert [stored.state for stored in datums_of(edges, job)] == ["waiting"]
 
 
 def test_datum_of_a_failed_job_is_not_skipped(edges: Store) -> None:
     job = claim(edges, "edges", ["one"])
     process(edges, job, {"one": {}})
-    edges.write(lambda db: jobs.fail_job(db, job.row, "failure", "no"))
+    edges.write(lambda db: running.fail_job(db, job.row, "failure", "no"))
     again(edges)
     assert [stored.state for stored in datums_of(edges, claim(edges, "edges", ["one"]))] == ["waiting"]
 
@@ -130,9 +130,11 @@ def test_identical_output_of_several_blobs_leaves_the_modified_time(edges: Store
         stored = started(edges, name)
         parts = [(keep(edges, part), 0, 3) for part in (b"abc", b"def")]
         content = edges.write(lambda db, parts=parts: blobs.join(db, parts, "etag-2"))
-        edges.write(lambda db, row=stored.row, content=content: jobs.put_datum_file(db, row, "/a", files.Kind.FILE, content))
-        edges.write(lambda db, stored=stored: jobs.finish_datum(db, stored, "success"))
-        edges.write(lambda db, row=stored.job_row: jobs.complete_job(db, row))
+        edges.write(
+            lambda db, row=stored.row, content=content: datums.put_datum_file(db, row, "/a", snapshots.Kind.FILE, content)
+        )
+        edges.write(lambda db, stored=stored: datums.finish_datum(db, stored, "success"))
+        edges.write(lambda db, row=stored.job_row: running.complete_job(db, row))
         entries.append(entry_of(edges, "edges", "master", "/a"))
         again(edges)
     assert entries[0] == entries[1]
@@ -148,14 +150,14 @@ def test_directory_that_two_datums_make_is_listed_once(edges: Store) -> None:
     job = claim(edges, "edges", ["one", "two"])
     process(edges, job, {"one": {"/d/": b""}, "two": {"/d/": b""}})
     with edges.snapshot() as db:
-        assert [entry.path for entry in jobs.iter_output(db, job.row)] == ["/d/"]
+        assert [entry.path for entry in outputs.iter_output(db, job.row)] == ["/d/"]
 
 
 def test_path_of_two_datums_is_refused_with_both_named(edges: Store) -> None:
     job = claim(edges, "edges", ["one", "two"])
     process(edges, job, {"one": {"/a": b"1"}, "two": {"/a": b"1"}})
     with edges.snapshot() as db, pytest.raises(PathConflict, match="duplicate path output by different datums") as caught:
-        jobs.check_output(db, job.row)
+        outputs.check_output(db, job.row)
     first, second = sorted(datum(name).datum_id.hex() for name in ("one", "two"))
     assert f"(/a from {first} and /a from {second})" in str(caught.value)
 
@@ -165,7 +167,7 @@ def test_file_of_one_datum_where_another_has_a_directory_is_refused(edges: Store
     job = claim(edges, "edges", ["one", "two"])
     process(edges, job, {"one": {"/a": b"1", "/a-b": b""}, "two": {below: b""}})
     with pytest.raises(PathConflict, match=r"^file / directory path collision \(/a\)$"):
-        edges.write(lambda db: jobs.complete_job(db, job.row))
+        edges.write(lambda db: running.complete_job(db, job.row))
     assert job_of(edges, job).state == "running"
 
 
@@ -180,15 +182,15 @@ def test_file_of_one_datum_where_another_has_a_directory_is_refused(edges: Store
     ],
 )
 def test_collisions_are_found_in_sorted_paths(paths: list[str], expected: str | None) -> None:
-    assert jobs.find_collision(sorted(paths)) == expected
+    assert outputs.find_collision(sorted(paths)) == expected
 
 
 def test_failed_datum_drops_what_it_staged(edges: Store) -> None:
     stored = started(edges)
     write_output(edges, stored.row, "/a", b"1")
-    edges.write(lambda db: jobs.finish_datum(db, stored, "failed", "exit status 1"))
+    edges.write(lambda db: datums.finish_datum(db, stored, "failed", "exit status 1"))
     with edges.snapshot() as db:
-        assert list(jobs.iter_output(db, stored.job_row)) == []
+        assert list(outputs.iter_output(db, stored.job_row)) == []
         assert jobs.get_by_row(db, stored.job_row).failed == 1
 
 
@@ -196,7 +198,7 @@ def test_next_try_begins_with_nothing(edges: Store) -> None:
     stored = started(edges)
     write_output(edges, stored.row, "/a", b"1")
     edges.write(lambda db: uploads.create_upload(db, f"datum/{stored.row}", "/b", None))
-    assert edges.write(lambda db: jobs.start_try(db, stored.row)) == 2
+    assert edges.write(lambda db: datums.start_try(db, stored.row)) == 2
     with edges.snapshot() as db:
         assert db.value("SELECT count(*) FROM datum_files") == db.value("SELECT count(*) FROM uploads") == 0
 
@@ -205,8 +207,8 @@ def test_staged_file_can_be_replaced_and_deleted(edges: Store) -> None:
     stored = started(edges)
     write_output(edges, stored.row, "/a", b"1")
     write_output(edges, stored.row, "/a", b"2")
-    assert edges.write(lambda db: jobs.delete_datum_file(db, stored.row, "/a"))
-    assert not edges.write(lambda db: jobs.delete_datum_file(db, stored.row, "/a"))
+    assert edges.write(lambda db: datums.delete_datum_file(db, stored.row, "/a"))
+    assert not edges.write(lambda db: datums.delete_datum_file(db, stored.row, "/a"))
 
 
 @pytest.mark.parametrize(("first", "second"), [("/a", "/a/b"), ("/a/b", "/a"), ("/a/", "/a"), ("/a", "/a/")])
@@ -220,21 +222,21 @@ def test_file_and_directory_of_one_name_are_refused_within_a_datum(edges: Store,
 def test_file_with_a_slash_behind_it_is_refused(edges: Store) -> None:
     stored, content = started(edges), keep(edges, b"1")
     with pytest.raises(InvalidPath):
-        edges.write(lambda db: jobs.put_datum_file(db, stored.row, "/a/", files.Kind.FILE, content))
+        edges.write(lambda db: datums.put_datum_file(db, stored.row, "/a/", snapshots.Kind.FILE, content))
 
 
 def test_datum_that_has_ended_takes_no_more_output(edges: Store) -> None:
     stored = started(edges)
-    edges.write(lambda db: jobs.finish_datum(db, stored, "success"))
+    edges.write(lambda db: datums.finish_datum(db, stored, "success"))
     with pytest.raises(NotWritable):
         write_output(edges, stored.row, "/late", b"1")
 
 
 def test_job_killed_while_listing_datums_lists_them_again(edges: Store) -> None:
     row = waiting(edges, "edges").row
-    job = edges.write(lambda db: jobs.begin_job(db, row))
-    edges.write(lambda db: jobs.add_datums(db, job, 0, [datum("half")], skip=True))
-    job = edges.write(lambda db: jobs.begin_job(db, row))
+    job = edges.write(lambda db: running.begin_job(db, row))
+    edges.write(lambda db: datums.add_datums(db, job, 0, [datum("half")], skip=True))
+    job = edges.write(lambda db: running.begin_job(db, row))
     assert (job.state, job.restarts, datums_of(edges, job)) == ("starting", 1, [])
 
 
@@ -242,21 +244,21 @@ def test_job_killed_while_running_keeps_what_was_done(edges: Store) -> None:
     job = claim(edges, "edges", ["done", "half"])
     done, half = datums_of(edges, job)
     for stored in (done, half):
-        edges.write(lambda db, stored=stored: jobs.start_try(db, stored.row))
+        edges.write(lambda db, stored=stored: datums.start_try(db, stored.row))
         write_output(edges, stored.row, f"/{stored.position}", b"1")
-    edges.write(lambda db: jobs.finish_datum(db, done, "success"))
-    again = edges.write(lambda db: jobs.begin_job(db, job.row))
+    edges.write(lambda db: datums.finish_datum(db, done, "success"))
+    again = edges.write(lambda db: running.begin_job(db, job.row))
     assert (again.state, again.restarts, again.processed) == ("running", 1, 1)
     assert [(stored.state, stored.tries) for stored in datums_of(edges, job)] == [("success", 1), ("waiting", 1)]
     process(edges, job, {"done": {}, "half": {"/again": b"2"}})
-    edges.write(lambda db: jobs.complete_job(db, job.row))
+    edges.write(lambda db: running.complete_job(db, job.row))
     assert tree(edges, "edges") == {"/0": b"1", "/again": b"2"}
 
 
 def test_failed_job_shows_nothing_and_says_why(edges: Store) -> None:
     job = claim(edges, "edges", ["one"])
     process(edges, job, {"one": {"/a": b"1"}})
-    edges.write(lambda db: jobs.fail_job(db, job.row, "failure", "exit status 1"))
+    edges.write(lambda db: running.fail_job(db, job.row, "failure", "exit status 1"))
     head = commit_of(edges, "edges")
     assert (tree(edges, "edges"), head.error, head.file_count) == ({}, "exit status 1", 0)
     assert (job_of(edges, job).state, job_of(edges, job).reason) == ("failure", "exit status 1")
@@ -264,34 +266,34 @@ def test_failed_job_shows_nothing_and_says_why(edges: Store) -> None:
 
 def test_commit_after_a_killed_job_waits_for_the_one_before_it(edges: Store) -> None:
     """Else the output of the running job would take the place of what was put after it."""
-    running = claim(edges, "edges", ["one"])
+    first = claim(edges, "edges", ["one"])
     again(edges)
     queued = commit_of(edges, "edges")
     with edges.snapshot() as db:
         row = jobs.get_job(db, "edges", queued.id).row
-    edges.write(lambda db: jobs.fail_job(db, row, "killed", "stopped"))
+    edges.write(lambda db: running.fail_job(db, row, "killed", "stopped"))
     fork(edges, "edges", "tag", queued.id)
-    with pytest.raises(Conflict, match=rf"^parent commit {running.id} has not been finished$"):
+    with pytest.raises(Conflict, match=rf"^parent commit {first.id} has not been finished$"):
         put(edges, "edges", "/x", b"mine", "tag")
 
 
 def test_ending_an_ended_job_changes_nothing(edges: Store) -> None:
     job = run_pipeline(edges, "edges", {"one": {"/a": b"1"}})
-    edges.write(lambda db: jobs.fail_job(db, job.row, "killed", "too late"))
-    edges.write(lambda db: jobs.complete_job(db, job.row))
-    edges.write(lambda db: jobs.set_egressing(db, job.row))
+    edges.write(lambda db: running.fail_job(db, job.row, "killed", "too late"))
+    edges.write(lambda db: running.complete_job(db, job.row))
+    edges.write(lambda db: running.set_egressing(db, job.row))
     assert job_of(edges, job) == job
 
 
 def test_job_killed_before_its_datums_were_known_stays_killed(edges: Store) -> None:
-    job = edges.write(lambda db: jobs.begin_job(db, waiting(edges, "edges").row))
-    edges.write(lambda db: jobs.fail_job(db, job.row, "killed", "stopped"))
-    assert edges.write(lambda db: jobs.run_job(db, job.row)).state == "killed"
+    job = edges.write(lambda db: running.begin_job(db, waiting(edges, "edges").row))
+    edges.write(lambda db: running.fail_job(db, job.row, "killed", "stopped"))
+    assert edges.write(lambda db: running.run_job(db, job.row)).state == "killed"
 
 
 def test_claim_of_an_ended_job_does_not_count_as_a_restart(edges: Store) -> None:
     job = run_pipeline(edges, "edges", {"one": {}})
-    assert edges.write(lambda db: jobs.begin_job(db, job.row)) == job
+    assert edges.write(lambda db: running.begin_job(db, job.row)) == job
 
 
 def test_job_is_found_by_pipeline_and_id(edges: Store) -> None:
@@ -333,7 +335,7 @@ def test_uploads_of_a_datum_go_with_its_pipeline(edges: Store) -> None:
 def test_failed_job_keeps_nothing_of_a_datum_in_the_middle(edges: Store) -> None:
     stored = started(edges)
     write_output(edges, stored.row, "/half", b"1")
-    edges.write(lambda db: jobs.fail_job(db, stored.job_row, "killed", "stopped"))
+    edges.write(lambda db: running.fail_job(db, stored.job_row, "killed", "stopped"))
     with edges.snapshot() as db:
         assert db.value("SELECT count(*) FROM datum_files") == 0
 
@@ -341,23 +343,23 @@ def test_failed_job_keeps_nothing_of_a_datum_in_the_middle(edges: Store) -> None
 def test_datum_is_found_by_its_id(edges: Store) -> None:
     job = claim(edges, "edges", ["one", "two"])
     with edges.snapshot() as db:
-        assert jobs.get_datum(db, job, datum("two").datum_id.hex()).position == 1
-        assert [stored.position for stored in jobs.iter_datums(db, job.row, state="waiting", after=0)] == [1]
+        assert datums.get_datum(db, job, datum("two").datum_id.hex()).position == 1
+        assert [stored.position for stored in datums.iter_datums(db, job.row, state="waiting", after=0)] == [1]
 
 
 @pytest.mark.parametrize("datum_id", ["", "zz", "00" * 32])
 def test_unknown_datum_is_not_found(edges: Store, datum_id: str) -> None:
     job = claim(edges, "edges", ["one"])
     with edges.snapshot() as db, pytest.raises(DatumNotFound):
-        jobs.get_datum(db, job, datum_id)
+        datums.get_datum(db, job, datum_id)
 
 
 def test_log_lines_come_in_order_and_by_datum(edges: Store) -> None:
     stored = started(edges)
     lines = [(None, 1, "job", "begin"), (stored.row, 2, "stdout", "hello"), (stored.row, 3, "stderr", "ä")]
-    edges.write(lambda db: jobs.add_log_lines(db, stored.job_row, lines))
+    edges.write(lambda db: logs.add_log_lines(db, stored.job_row, lines))
     with edges.snapshot() as db:
-        every = jobs.list_log_lines(db, stored.job_row)
-        of_datum = jobs.list_log_lines(db, stored.job_row, datum=stored.id, after=every[1].row)
+        every = logs.list_log_lines(db, stored.job_row)
+        of_datum = logs.list_log_lines(db, stored.job_row, datum=stored.id, after=every[1].row)
     assert [(line.datum, line.message) for line in every] == [("", "begin"), (stored.id, "hello"), (stored.id, "ä")]
     assert of_datum == every[2:]

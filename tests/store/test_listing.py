@@ -9,7 +9,7 @@ from reference import list_children, list_items
 from store.checks import check
 from store.helpers import create_repos, delete, fork, put, put_all
 
-from appliance.store import Store, files
+from appliance.store import Store, listings, snapshots
 
 PATHS = ["/a", "/a-b", "/a/b", "/a/b-/c", "/a/c", "/a0", "/b/", "/b/x", "/c/d/e", "/ä", "/\U0010ffff", "/\uffff"]
 
@@ -18,7 +18,7 @@ def listed(store: Store, branch: str = "master", **where: object) -> list[str]:
     """Return one page, with "…" at the end if there is more."""
     arguments = {"prefix": "/", "delimiter": "", "after": None, "limit": 1000} | where
     with store.snapshot() as db:
-        page = files.list_page(db, files.open_branch(db, "images", branch), **arguments)  # type: ignore[arg-type]
+        page = listings.list_page(db, snapshots.open_branch(db, "images", branch), **arguments)  # type: ignore[arg-type]
     items = [item if isinstance(item, str) else item.path for item in page.items]
     assert page.last == (items[-1] if page.truncated else None)
     return [*items, "…"] if page.truncated else items
@@ -26,7 +26,7 @@ def listed(store: Store, branch: str = "master", **where: object) -> list[str]:
 
 def children(store: Store, path: str, after: str = "") -> list[str]:
     with store.snapshot() as db:
-        found = list(files.iter_children(db, files.open_branch(db, "images", "master"), path, after=after))
+        found = list(listings.iter_children(db, snapshots.open_branch(db, "images", "master"), path, after=after))
     return [child.name if child.entry else child.name + "/" for child in found]
 
 
@@ -87,7 +87,7 @@ def test_page_of_nothing_is_empty(images: Store) -> None:
 
 def test_branch_without_a_readable_commit_lists_nothing(images: Store) -> None:
     with images.snapshot() as db:
-        page = files.list_page(db, files.EMPTY, prefix="/", delimiter="/", after=None, limit=10)
+        page = listings.list_page(db, snapshots.EMPTY, prefix="/", delimiter="/", after=None, limit=10)
     assert page.items == ()
 
 
@@ -108,7 +108,8 @@ def test_children_go_on_behind_any_of_them(images: Store) -> None:
 def test_children_know_their_entries(images: Store) -> None:
     with images.snapshot() as db:
         found = {
-            child.name: child.entry for child in files.iter_children(db, files.open_branch(db, "images", "master"), "/b")
+            child.name: child.entry
+            for child in listings.iter_children(db, snapshots.open_branch(db, "images", "master"), "/b")
         }
     entry = found["x"]
     assert entry is not None
@@ -118,13 +119,13 @@ def test_children_know_their_entries(images: Store) -> None:
 @pytest.mark.parametrize("path", ["/", "/b", "/b/y", "/d"])
 def test_directory_is_what_holds_something(images: Store, path: str) -> None:
     with images.snapshot() as db:
-        assert files.is_directory(db, files.open_branch(db, "images", "master"), path)
+        assert listings.is_directory(db, snapshots.open_branch(db, "images", "master"), path)
 
 
 @pytest.mark.parametrize("path", ["/a", "/none", "/b-", "/b/x"])
 def test_file_or_half_a_name_is_no_directory(images: Store, path: str) -> None:
     with images.snapshot() as db:
-        assert not files.is_directory(db, files.open_branch(db, "images", "master"), path)
+        assert not listings.is_directory(db, snapshots.open_branch(db, "images", "master"), path)
 
 
 def test_fork_lists_its_own_over_its_bases(images: Store) -> None:
@@ -162,9 +163,9 @@ def test_page_is_a_slice_of_the_models(
     wide: Store, branch: str, prefix: str, delimiter: str, after: str | None, limit: int
 ) -> None:
     with wide.snapshot() as db:
-        snapshot = files.open_revision(db, "images", branch)
-        everything = {entry.path: b"" for entry in files.iter_entries(db, snapshot)}
-        page = files.list_page(db, snapshot, prefix=prefix, delimiter=delimiter, after=after, limit=limit)
+        snapshot = snapshots.open_revision(db, "images", branch)
+        everything = {entry.path: b"" for entry in snapshots.iter_entries(db, snapshot)}
+        page = listings.list_page(db, snapshot, prefix=prefix, delimiter=delimiter, after=after, limit=limit)
     expected = list_items(everything, prefix, delimiter, after or "")
     assert [item if isinstance(item, str) else item.path for item in page.items] == expected[:limit]
     assert page.truncated == (len(expected) > limit)
@@ -173,9 +174,9 @@ def test_page_is_a_slice_of_the_models(
 @given(path=st.sampled_from(["/", "/a", "/b", "/c", "/c/d", "/x"]), count=st.integers(0, 8))
 def test_children_are_the_models(wide: Store, path: str, count: int) -> None:
     with wide.snapshot() as db:
-        snapshot = files.open_branch(db, "images", "dev")
-        everything = {entry.path: b"" for entry in files.iter_entries(db, snapshot)}
+        snapshot = snapshots.open_branch(db, "images", "dev")
+        everything = {entry.path: b"" for entry in snapshots.iter_entries(db, snapshot)}
         expected = list_children(everything, path)
         after = expected[count - 1] if 0 < count <= len(expected) else ""
-        found = [c.name if c.entry else c.name + "/" for c in files.iter_children(db, snapshot, path, after=after)]
+        found = [c.name if c.entry else c.name + "/" for c in listings.iter_children(db, snapshot, path, after=after)]
     assert found == (expected[count:] if after else expected)

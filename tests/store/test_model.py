@@ -18,7 +18,7 @@ from store.checks import check
 from store.helpers import LARGE, stage, tree
 
 from appliance.errors import ApplianceError
-from appliance.store import Db, Store, blobs, commits, files, repos
+from appliance.store import Db, Store, blobs, commits, files, history, listings, repos, snapshots
 
 T = TypeVar("T")
 Words = dict[str, str]
@@ -89,12 +89,12 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
     @rule(repo=REPOS, branch=BRANCHES)
     def finish_commit(self, repo: str, branch: str) -> None:
-        self.both(lambda: self.model.finish(repo, branch), lambda db: commits.finish_user_commit(db, repo, branch))
+        self.both(lambda: self.model.finish(repo, branch), lambda db: history.finish_user_commit(db, repo, branch))
 
     @rule(data=st.data(), repo=REPOS)
     def finish_any_commit(self, data: st.DataObject, repo: str) -> None:
         if commit := self.any_commit(data, repo):
-            self.both(lambda: self.model.finish(repo, commit), lambda db: commits.finish_user_commit(db, repo, commit.id))
+            self.both(lambda: self.model.finish(repo, commit), lambda db: history.finish_user_commit(db, repo, commit.id))
 
     @rule(repo=REPOS, branch=BRANCHES, puts=PUTS)
     def put(self, repo: str, branch: str, puts: Words) -> None:
@@ -140,7 +140,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
     def list_a_directory(self, data: st.DataObject, repo: str, path: str) -> None:
         if commit := self.any_commit(data, repo):
             with self.store.snapshot() as db:
-                children = list(files.iter_children(db, files.open_revision(db, repo, commit.id), path))
+                children = list(listings.iter_children(db, snapshots.open_revision(db, repo, commit.id), path))
             names = [child.name if child.entry else child.name + "/" for child in children]
             assert names == list_children(commit.tree, path)
 
@@ -177,7 +177,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
     def start(self, repo: str, branch: str, parent: Commit | None) -> None:
         made = self.both(
             lambda: self.model.start(repo, branch, parent),
-            lambda db: commits.start_commit(db, repo, branch, parent=parent.id if parent else None),
+            lambda db: history.start_commit(db, repo, branch, parent=parent.id if parent else None),
         )
         if made is not None:
             self.name(made, self.head(repo, branch))
@@ -190,7 +190,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
             self.store.blobs.publish(blob)
 
         def run(db: Db) -> None:
-            writing = commits.begin_write(db, repo, revision)
+            writing = history.begin_write(db, repo, revision)
             for path in deletes:
                 (files.delete_tree if path.endswith("/") else files.delete_path)(db, writing.commit, path)
             for path, blob in staged.items():
@@ -198,7 +198,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
                     files.make_directory(db, writing.commit, path)
                 else:
                     files.put_file(db, writing.commit, path, blobs.record(db, blob))
-            commits.end_write(db, writing)
+            history.end_write(db, writing)
 
         made = self.both(lambda: self.model.write(repo, target, tree_of, deletes), run)
         if made is not None and not made.id:
@@ -208,9 +208,9 @@ class StoreAgainstModel(RuleBasedStateMachine):
         found: list[str] = []
         last: str | None = after
         with self.store.snapshot() as db:
-            snapshot = files.open_revision(db, repo, revision)
+            snapshot = snapshots.open_revision(db, repo, revision)
             while last is not None:
-                page = files.list_page(db, snapshot, prefix=prefix, delimiter=delimiter, after=last or None, limit=limit)
+                page = listings.list_page(db, snapshot, prefix=prefix, delimiter=delimiter, after=last or None, limit=limit)
                 found += [item if isinstance(item, str) else item.path for item in page.items]
                 assert page.truncated == (page.last is not None)
                 assert len(page.items) <= limit

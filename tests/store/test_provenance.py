@@ -21,7 +21,7 @@ from store.helpers import (
 )
 
 from appliance.errors import Conflict, InvalidRequest, PipelineNotFound
-from appliance.store import Store, commits, jobs, pipelines, repos
+from appliance.store import Store, commits, jobs, pipelines, repos, running
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_failed_output_is_invisible_and_the_next_goes_on_before_it(diamond: Stor
     run_all(diamond)
     commit = put(diamond, "images", "/a", b"1")
     job = claim(diamond, "edges", ["bad"])
-    diamond.write(lambda db: jobs.fail_job(db, job.row, "failure", "exit status 1"))
+    diamond.write(lambda db: running.fail_job(db, job.row, "failure", "exit status 1"))
     assert (tree(diamond, "edges"), tree(diamond, "edges", commit)) == ({"/edges": b"1"}, {})
     put(diamond, "images", "/a", b"2")
     run_pipeline(diamond, "edges", {"good": {"/good": b"2"}})
@@ -141,7 +141,7 @@ def test_job_below_a_failed_one_knows_what_failed(diamond: Store) -> None:
     run_all(diamond)
     put(diamond, "images", "/a", b"1")
     job = claim(diamond, "edges", ["bad"])
-    diamond.write(lambda db: jobs.fail_job(db, job.row, "failure", "exit status 1"))
+    diamond.write(lambda db: running.fail_job(db, job.row, "failure", "exit status 1"))
     assert waiting(diamond, "report").failed_inputs == ("edges",)
 
 
@@ -294,7 +294,7 @@ def test_repo_kept_from_a_deleted_pipeline_can_be_written(store: Store) -> None:
     put(store, "images", "/a", b"1")
     process(store, job, {"one": {"/one": b"1"}})
     assert [datum.state for datum in datums_of(store, job)] == ["success"]
-    store.write(lambda db: jobs.complete_job(db, job.row))
+    store.write(lambda db: running.complete_job(db, job.row))
     store.write(lambda db: pipelines.delete_pipeline(db, "edges", keep_repo=True))
     put(store, "edges", "/mine", b"23")
     assert tree(store, "edges") == {"/mine": b"23", "/one": b"1"}

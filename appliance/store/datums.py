@@ -1,0 +1,170 @@
+"""The datums of a job: recorded, tried, ended; and what a try stages."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from appliance.errors import DatumNotFound, JobNotFound, NotWritable
+from appliance.store import files, snapshots
+from appliance.store.blobs import Content
+from appliance.store.database import Db
+from appliance.store.jobs import Job
+
+
+def drop_half_done(db: Db, row: int) -> None:
+    """Put datums that were running back to waiting, with nothing staged; what still arrives for them is refused."""
+    running = "SELECT id FROM datums WHERE job_id = ? AND state = 'running'"
+    db.execute(f"DELETE FROM datum_files WHERE datum_id IN ({running})", (row,))
+    db.execute(f"DELETE FROM uploads WHERE target IN (SELECT 'datum/' || id FROM ({running}))", (row,))
+    db.execute("UPDATE datums SET state = 'waiting' WHERE job_id = ? AND state = 'running'", (row,))
+
+
+@dataclass(frozen=True, slots=True)
+class NewDatum:
+    """A datum to be recorded: ids as bytes, inputs as JSON."""
+
+    datum_id: bytes
+    hash: bytes
+    inputs: bytes
+
+
+def add_datums(db: Db, job: Job, first: int, datums: Sequence[NewDatum], *, skip: bool) -> None:
+    """Record datums, numbered from `first`; with `skip`, those that the base job has under the same hash are not to run."""
+    base = _find_base(db, job) if skip else None
+    sql = "INSERT INTO datums (job_id, position, datum_id, hash, state, inputs, output_of) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    for position, datum in enumerate(datums, first):
+        output = _find_output(db, base, datum.hash)
+        state = "waiting" if output is None else "skipped"
+        db.execute(sql, (job.row, position, datum.datum_id, datum.hash, state, datum.inputs, output))
+
+
+def _find_base(db: Db, job: Job) -> int | None:
+    sql = """
+        SELECT max(b.id) FROM jobs b JOIN jobs j ON b.pipeline_id = j.pipeline_id
+        WHERE j.id = ? AND b.id < j.id AND b.state = 'success'
+    """
+    found: int | None = db.value(sql, (job.row,))
+    return found
+
+
+def _find_output(db: Db, base: int | None, digest: bytes) -> int | None:
+    sql = "SELECT output_of FROM datums WHERE job_id = ? AND hash = ? AND state IN ('success', 'skipped')"
+    found: int | None = db.value(sql, (base, digest)) if base is not None else None
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDatum:
+    """A datum as read; `inputs` is JSON."""
+
+    row: int
+    job_row: int
+    position: int
+    id: str
+    hash: str
+    state: str
+    reason: str
+    tries: int
+    inputs: bytes
+    started_ns: int | None
+    finished_ns: int | None
+
+
+_SELECT_DATUM = """
+    SELECT id, job_id, position, lower(hex(datum_id)), lower(hex(hash)), state, reason, tries, inputs, started_ns,
+           finished_ns
+    FROM datums
+"""
+
+
+def iter_datums(db: Db, job_row: int, *, state: str | None = None, after: int = -1) -> Iterator[StoredDatum]:
+    """Yield a job's datums in order, of one state if asked so, behind the position `after`."""
+    sql = _SELECT_DATUM + "WHERE job_id = ?1 AND position > ?3 AND (?2 IS NULL OR state = ?2) ORDER BY position"
+    return (StoredDatum(*row) for row in db.execute(sql, (job_row, state, after)))
+
+
+def get_datum(db: Db, job: Job, datum_id: str) -> StoredDatum:
+    """Return a datum of a job by its id (64 hex). Raises DatumNotFound."""
+    try:
+        wanted = bytes.fromhex(datum_id)
+    except ValueError:
+        wanted = b""
+    row = db.row(_SELECT_DATUM + "WHERE job_id = ? AND datum_id = ?", (job.row, wanted))
+    if row is None:
+        raise DatumNotFound(f"datum {datum_id} not found in job {job.pipeline}@{job.id}")
+    return StoredDatum(*row)
+
+
+def start_try(db: Db, datum_row: int) -> int:
+    """Begin a try of a datum with nothing written yet, and return its number from 1, crashes included.
+
+    Raises JobNotFound, NotWritable once its job has ended.
+    """
+    found = db.row("SELECT j.finished_ns FROM datums d JOIN jobs j ON j.id = d.job_id WHERE d.id = ?", (datum_row,))
+    if found is None:
+        raise JobNotFound("the job was deleted")
+    if found[0] is not None:
+        raise NotWritable("the job has ended")
+    db.execute("DELETE FROM datum_files WHERE datum_id = ?", (datum_row,))
+    db.execute("DELETE FROM uploads WHERE target = ?", (f"datum/{datum_row}",))
+    sql = """
+        UPDATE datums SET state = 'running', tries = tries + 1, started_ns = coalesce(started_ns, ?) WHERE id = ?
+        RETURNING tries
+    """
+    number: int = db.value(sql, (time.time_ns(), datum_row))
+    return number
+
+
+def put_datum_file(
+    db: Db, datum_row: int, path: str, kind: snapshots.Kind, content: Content, metadata: snapshots.Metadata | None = None
+) -> int:
+    """Stage an output file of a datum that is running, replacing one of the same path, and return when, in ns.
+
+    Raises NotWritable once it has ended, InvalidPath, PathConflict if a part of the path is a file or the path is a
+    directory.
+    """
+    check_writable(db, datum_row)
+    files.check_kind(path, kind)
+    _check_staged_path(db, datum_row, path)
+    sql = """
+        INSERT OR REPLACE INTO datum_files
+            (datum_id, path, kind, modified_ns, size_bytes, etag, blob_id, list_id, metadata)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    """
+    now_ns = time.time_ns()
+    db.execute(sql, (datum_row, path, int(kind), now_ns, *snapshots.pack(content, metadata)))
+    return now_ns
+
+
+def check_writable(db: Db, datum_row: int) -> None:
+    """Raise NotWritable unless a datum is running: only then has it an output that takes changes."""
+    if db.value("SELECT 1 FROM datums WHERE id = ? AND state = 'running'", (datum_row,)) is None:
+        raise NotWritable("the output cannot be written: its datum is not running")
+
+
+def _check_staged_path(db: Db, datum_row: int, path: str) -> None:
+    snapshot = snapshots.Snapshot((snapshots.Staging(datum_row),))
+    files.check_free(db, snapshot, path)
+
+
+def delete_datum_file(db: Db, datum_row: int, path: str) -> bool:
+    """Remove a staged output file; tell whether there was one. Raises NotWritable once the datum has ended."""
+    check_writable(db, datum_row)
+    return db.execute("DELETE FROM datum_files WHERE datum_id = ? AND path = ?", (datum_row, path)).rowcount > 0
+
+
+def finish_datum(db: Db, datum: StoredDatum, state: str, reason: str = "") -> None:
+    """End a running datum as `success` (what it staged is its output) or `failed` (what it staged is dropped).
+
+    Raises NotWritable if it is not running: its job has ended meanwhile, or is no more.
+    """
+    check_writable(db, datum.row)
+    if state != "success":
+        db.execute("DELETE FROM datum_files WHERE datum_id = ?", (datum.row,))
+    sql = "UPDATE datums SET state = ?, reason = ?, finished_ns = ?, output_of = ? WHERE id = ?"
+    output = datum.row if state == "success" else None
+    db.execute(sql, (state, reason, time.time_ns(), output, datum.row))
+    db.execute("DELETE FROM uploads WHERE target = ?", (f"datum/{datum.row}",))
+    counter = "processed" if state == "success" else "failed"
+    db.execute(f"UPDATE jobs SET {counter} = {counter} + 1 WHERE id = ?", (datum.job_row,))
+    db.changes.jobs = True

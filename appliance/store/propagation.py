@@ -1,0 +1,152 @@
+"""Making commits and moving heads, and what follows from that downstream.
+
+A branch head that moves gives every branch downstream a new open commit with the same global id, and a job where a
+pipeline owns that branch, in the same transaction (*propagation*; Pachyderm's `pfs` and `pps` drivers).
+"""
+
+import time
+from collections.abc import Iterable
+
+from appliance.names import CommitId
+from appliance.store.commits import Commit, Origin, find_readable, get_by_row
+from appliance.store.database import Db
+
+
+def append(
+    db: Db,
+    repo_id: int,
+    repo: str,
+    parent: Commit | None,
+    branch: str,
+    commit_id: CommitId,
+    origin: Origin,
+    description: str = "",
+) -> Commit:
+    """Make an open commit after `parent`: on the parent's line if it is the tip, else on a new one."""
+    line, seq = _next_place(db, repo_id, parent)
+    # A commit that failed has nothing, and hides nothing from those after it.
+    counted = find_readable(db, parent) if parent is not None else None
+    size_bytes, file_count = (counted.size_bytes, counted.file_count) if counted else (0, 0)
+    before, now_ns = parent.row if parent else None, time.time_ns()
+    sql = """
+        INSERT INTO commits (repo_id, line_id, seq, global_id, parent_id, branch, origin, description, started_ns,
+                             size_bytes, file_count)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    """
+    values = (repo_id, line, seq, bytes.fromhex(commit_id), before, branch, origin, description, now_ns)
+    row = db.execute(sql, (*values, size_bytes, file_count)).lastrowid
+    db.execute("UPDATE lines SET tip_seq = ? WHERE id = ?", (seq, line))
+    assert row is not None
+    made = (row, repo_id, repo, commit_id, line, seq, before, branch, origin, description, now_ns, None, None)
+    return Commit(*made, size_bytes, file_count)
+
+
+def _next_place(db: Db, repo_id: int, parent: Commit | None) -> tuple[int, int]:
+    """Return line and seq of a commit after `parent`."""
+    if parent is None:
+        return _new_line(db, repo_id, None, None), 1
+    if parent.seq == db.value("SELECT tip_seq FROM lines WHERE id = ?", (parent.line,)):
+        return parent.line, parent.seq + 1
+    return _new_line(db, repo_id, parent.line, parent.seq), 1
+
+
+def _new_line(db: Db, repo_id: int, base_line: int | None, base_seq: int | None) -> int:
+    sql = "INSERT INTO lines (repo_id, base_line_id, base_seq) VALUES (?, ?, ?)"
+    line = db.execute(sql, (repo_id, base_line, base_seq)).lastrowid
+    assert line is not None
+    return line
+
+
+def set_head(db: Db, commit: Commit, branch: str) -> int:
+    """Point a branch of its repo at a commit, making it if need be; return its number. Does not propagate."""
+    sql = """
+        INSERT INTO branches (repo_id, name, head_id, created_ns) VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT (repo_id, name) DO UPDATE SET head_id = ?3
+        RETURNING id
+    """
+    branch_id: int = db.value(sql, (commit.repo_id, branch, commit.row, time.time_ns()))
+    db.changes.heads.add((commit.repo, branch))
+    return branch_id
+
+
+def note_heads(db: Db, commit_row: int) -> None:
+    """Tell listeners that what readers of these branches see has changed."""
+    sql = "SELECT r.name, b.name FROM branches b JOIN repos r ON r.id = b.repo_id WHERE b.head_id = ?"
+    db.changes.heads.update((repo, branch) for repo, branch in db.execute(sql, (commit_row,)))
+    # An output branch whose newer commits are still open shows this one.
+    sql = "SELECT r.name, c.branch FROM commits c JOIN repos r ON r.id = c.repo_id WHERE c.id = ?"
+    db.changes.heads.add(db.row(sql, (commit_row,)))
+
+
+def propagate(db: Db, moved: Iterable[int], commit_id: CommitId) -> None:
+    """Open a commit of the set `commit_id` on every branch downstream of those that moved, upstream first.
+
+    The branch of a stopped pipeline gets none, and neither does what is downstream of nothing else.
+    """
+    for branch_id in list_downstream(db, moved, through_stopped=False):
+        make_auto_commit(db, branch_id, commit_id)
+
+
+def make_auto_commit(db: Db, branch_id: int, commit_id: CommitId) -> None:
+    """Open the next commit of a branch with provenance, and the job of the pipeline that owns the branch.
+
+    The heads of its upstream branches are what it is made from.
+    """
+    name, head_row = db.row("SELECT name, head_id FROM branches WHERE id = ?", (branch_id,))
+    head = get_by_row(db, head_row)
+    commit = append(db, head.repo_id, head.repo, head, name, commit_id, "AUTO")
+    set_head(db, commit, name)
+    _record_provenance(db, branch_id, commit.row)
+    sql = """
+        INSERT INTO jobs (pipeline_id, version, commit_id, state, created_ns)
+        SELECT id, version, ?, 'created', ? FROM pipelines WHERE branch_id = ?
+    """
+    db.execute(sql, (commit.row, time.time_ns(), branch_id))
+    db.changes.jobs = True
+
+
+def _record_provenance(db: Db, branch_id: int, commit_row: int) -> None:
+    sql = """
+        INSERT INTO commit_provenance (commit_id, upstream_id)
+        SELECT DISTINCT ?, b.head_id FROM branch_provenance p JOIN branches b ON b.id = p.upstream_id WHERE p.branch_id = ?
+    """
+    db.execute(sql, (commit_row, branch_id))
+
+
+def list_downstream(db: Db, moved: Iterable[int], *, through_stopped: bool = True) -> list[int]:
+    """Return the branches downstream of `moved`, each after all of its own upstream ones."""
+    ids = ", ".join(str(int(branch)) for branch in moved)
+    running = "" if through_stopped else "AND p.branch_id NOT IN (SELECT branch_id FROM pipelines WHERE stopped)"
+    sql = f"""
+        WITH RECURSIVE down(id, depth) AS (
+            SELECT p.branch_id, 1 FROM branch_provenance p WHERE p.upstream_id IN ({ids}) {running}
+            UNION
+            SELECT p.branch_id, depth + 1 FROM branch_provenance p JOIN down ON p.upstream_id = down.id WHERE true {running}
+        )
+        SELECT id FROM down GROUP BY id ORDER BY max(depth)
+    """
+    return [row[0] for row in db.execute(sql)]
+
+
+def list_upstream(db: Db, branch_id: int) -> list[int]:
+    """Return the branches that a branch is made from, directly or not."""
+    sql = """
+        WITH RECURSIVE up(id) AS (
+            SELECT upstream_id FROM branch_provenance WHERE branch_id = ?
+            UNION SELECT p.upstream_id FROM branch_provenance p JOIN up ON p.branch_id = up.id
+        )
+        SELECT id FROM up
+    """
+    return [row[0] for row in db.execute(sql, (branch_id,))]
+
+
+# Whether only propagation writes to a branch `b`.
+IS_OUTPUT = """
+    (EXISTS (SELECT 1 FROM branch_provenance p WHERE p.branch_id = b.id)
+     OR EXISTS (SELECT 1 FROM pipelines p WHERE p.branch_id = b.id))
+"""
+
+
+def is_output_branch(db: Db, branch_id: int) -> bool:
+    """Tell whether only propagation writes to a branch."""
+    return bool(db.value(f"SELECT {IS_OUTPUT} FROM branches b WHERE b.id = ?", (branch_id,)))

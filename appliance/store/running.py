@@ -1,0 +1,83 @@
+"""The life of a job, from claim to end."""
+
+import time
+
+from appliance.store import commits, history
+from appliance.store.database import Db
+from appliance.store.datums import drop_half_done
+from appliance.store.jobs import SELECT, Job, get_by_row
+from appliance.store.outputs import apply_output, check_output
+
+
+def begin_job(db: Db, row: int) -> Job:
+    """Claim a job for running. What an earlier run of it finished stays; what it left half done is dropped.
+
+    Harmless if it has ended: the job returned says so.
+    """
+    job = get_by_row(db, row)
+    if job.finished_ns is not None:
+        return job
+    if job.state == "starting":  # killed while listing its datums
+        db.execute("DELETE FROM datums WHERE job_id = ?", (row,))
+    drop_half_done(db, row)
+    sql = """
+        UPDATE jobs SET state = CASE state WHEN 'created' THEN 'starting' ELSE state END,
+            restarts = restarts + (state <> 'created'), started_ns = coalesce(started_ns, ?)
+        WHERE id = ?
+    """
+    db.execute(sql, (time.time_ns(), row))
+    db.changes.jobs = True
+    return get_by_row(db, row)
+
+
+def run_job(db: Db, row: int) -> Job:
+    """Mark that all datums of a job are known and may run."""
+    sql = """
+        UPDATE jobs SET state = 'running', total = (SELECT count(*) FROM datums WHERE job_id = ?1),
+            skipped = (SELECT count(*) FROM datums WHERE job_id = ?1 AND state = 'skipped')
+        WHERE id = ?1 AND finished_ns IS NULL
+    """
+    db.execute(sql, (row,))
+    db.changes.jobs = True
+    return get_by_row(db, row)
+
+
+def set_egressing(db: Db, row: int) -> None:
+    """Mark that a job's output is on its way to another store."""
+    db.execute("UPDATE jobs SET state = 'egressing' WHERE id = ? AND finished_ns IS NULL", (row,))
+    db.changes.jobs = True
+
+
+def fail_job(db: Db, row: int, state: str, reason: str) -> None:
+    """End a job without output: its commit is finished with an error and shows nothing. Harmless if it has ended or gone."""
+    job = _find_unfinished(db, row)
+    if job is not None:
+        drop_half_done(db, row)
+        history.finish_commit(db, commits.get_by_row(db, job.commit_row), error=reason)
+        _end(db, row, state, reason)
+
+
+def complete_job(db: Db, row: int) -> None:
+    """Make the union of the datums' outputs the output commit and end the job, all at once.
+
+    Harmless if it has ended or gone. Raises PathConflict as `check_output`.
+    """
+    job = _find_unfinished(db, row)
+    if job is None:
+        return
+    commit = commits.get_by_row(db, job.commit_row)
+    check_output(db, row)
+    apply_output(db, commit, row)
+    history.finish_commit(db, commit)
+    _end(db, row, "success", "" if job.total > job.skipped else "there were no datums to process")
+
+
+def _find_unfinished(db: Db, row: int) -> Job | None:
+    found = db.row(SELECT + "WHERE j.id = ? AND j.finished_ns IS NULL", (row,))
+    return Job(*found) if found else None
+
+
+def _end(db: Db, row: int, state: str, reason: str) -> None:
+    sql = "UPDATE jobs SET state = ?, reason = ?, finished_ns = ? WHERE id = ?"
+    db.execute(sql, (state, reason, time.time_ns(), row))
+    db.changes.jobs = True
