@@ -12,6 +12,7 @@
     matching     what a glob matches
     files        changing files
     uploads      multipart uploads in progress
+    staging      puts of many files that arrive one by one
     pipelines    specs and versions as rows
     jobs         jobs as they are read; running, datums, outputs, logs: their life, parts and traces
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from appliance.errors import InvalidPath, PathConflict
 from appliance.names import check_path, parents
-from appliance.store.blobs import Content
+from appliance.store.blobs import Content, join, joined_etag
 from appliance.store.commits import Commit
 from appliance.store.database import Db
 from appliance.store.listings import is_directory
@@ -24,6 +24,16 @@ def put_file(db: Db, commit: Commit, path: str, content: Content, metadata: Meta
     snapshot = open_commit(db, commit)
     check_free(db, snapshot, path)
     return _replace(db, commit, snapshot, path, Kind.FILE, content, metadata)
+
+
+def append_file(db: Db, commit: Commit, path: str, content: Content, metadata: Metadata | None = None) -> Entry:
+    """Make `path` hold what it held followed by `content`; no bytes are moved. Raises as `put_file`."""
+    before = find(db, open_commit(db, commit), path)
+    if before is None or before.kind != Kind.FILE:
+        return put_file(db, commit, path, content, metadata)
+    both = (before.content, content)
+    joined = join(db, ((item, 0, item.size_bytes) for item in both), joined_etag(both))
+    return put_file(db, commit, path, joined, before.metadata if metadata is None else metadata)
 
 
 def make_directory(db: Db, commit: Commit, path: str, metadata: Metadata | None = None) -> Entry:

@@ -293,6 +293,35 @@ def initial(db: Database) -> None:
         db.conn.execute(statement)
 
 
+_STAGED_PUTS = (
+    # A put that is still receiving: its files are staged one by one and become one commit in the end. What it refers to is
+    # not garbage meanwhile. The columns of staged_files are those of entries; the same path may come twice, the later wins.
+    "CREATE TABLE staged_puts (id TEXT PRIMARY KEY, created_ns INTEGER NOT NULL)",
+    """
+    CREATE TABLE staged_files (
+        put_id TEXT NOT NULL REFERENCES staged_puts ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        path TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        etag NOT NULL,
+        blob_id INTEGER REFERENCES blobs,
+        list_id INTEGER REFERENCES extent_lists,
+        metadata TEXT,
+        PRIMARY KEY (put_id, position)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX staged_files_blob ON staged_files (blob_id) WHERE blob_id IS NOT NULL",
+    "CREATE INDEX staged_files_list ON staged_files (list_id) WHERE list_id IS NOT NULL",
+)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def staged_puts(db: Database) -> None:
+    """Puts of many files that arrive one by one."""
+    for statement in _STAGED_PUTS:
+        db.conn.execute(statement)
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to this code's schema. Raises Conflict, changing nothing, if it is newer."""
     db = Database(connection)
