@@ -10,6 +10,7 @@
     snapshots    the files of a commit
     listings     pages and directories of a snapshot
     matching     what a glob matches
+    diffs        what differs between commits, and which touched a path
     files        changing files
     uploads      multipart uploads in progress
     staging      puts of many files that arrive one by one

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from appliance.errors import PathConflict
 from appliance.store import commits, files, snapshots
-from appliance.store.blobs import get_digest
 from appliance.store.database import Db
+from appliance.store.diffs import is_same
 
 _OUTPUT = "datum_files f JOIN datums d ON d.output_of = f.datum_id WHERE d.job_id = ?"
 
@@ -67,15 +67,5 @@ def _iter_changes(
         for _, side, entry in group:
             sides[side] = entry
         old, new = sides
-        if old is None or new is None or not _is_same(db, old, new):
+        if old is None or new is None or not is_same(db, old, new):
             yield old, new
-
-
-def _is_same(db: Db, one: snapshots.Entry, other: snapshots.Entry) -> bool:
-    if (one.kind, one.metadata) != (other.kind, other.metadata):
-        return False
-    if one.content.list_id is None or other.content.list_id is None:
-        return one.content == other.content
-    if (one.content.size_bytes, one.content.etag) != (other.content.size_bytes, other.content.etag):
-        return False
-    return get_digest(db, one.content) == get_digest(db, other.content)

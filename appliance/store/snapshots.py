@@ -44,11 +44,11 @@ class Entry:
     from_seq: int
 
 
-_COLUMNS = "path, kind, size_bytes, modified_ns, etag, blob_id, list_id, metadata, id, line_id, from_seq"
+COLUMNS = "path, kind, size_bytes, modified_ns, etag, blob_id, list_id, metadata, id, line_id, from_seq"
 
 
 class Place(Protocol):
-    """Something that has at most one entry for a path: rows of `_COLUMNS`, in path order."""
+    """Something that has at most one entry for a path: rows of `COLUMNS`, in path order."""
 
     def find(self, db: Db, path: str) -> Any:
         """Return the row of a path or None."""
@@ -64,11 +64,11 @@ class Tip:
     line: int
 
     def find(self, db: Db, path: str) -> Any:
-        sql = f"SELECT {_COLUMNS} FROM entries WHERE line_id = ? AND path = ? AND until_seq IS NULL"
+        sql = f"SELECT {COLUMNS} FROM entries WHERE line_id = ? AND path = ? AND until_seq IS NULL"
         return db.row(sql, (self.line, path))
 
     def rows(self, db: Db, start: str) -> Iterator[Any]:
-        sql = f"SELECT {_COLUMNS} FROM entries WHERE line_id = ? AND path >= ? AND until_seq IS NULL ORDER BY path"
+        sql = f"SELECT {COLUMNS} FROM entries WHERE line_id = ? AND path >= ? AND until_seq IS NULL ORDER BY path"
         return db.execute(sql, (self.line, start))
 
 
@@ -81,7 +81,7 @@ class Past:
 
     def find(self, db: Db, path: str) -> Any:
         sql = f"""
-            SELECT {_COLUMNS}, until_seq FROM entries WHERE line_id = ? AND path = ? AND from_seq <= ?
+            SELECT {COLUMNS}, until_seq FROM entries WHERE line_id = ? AND path = ? AND from_seq <= ?
             ORDER BY from_seq DESC LIMIT 1
         """
         row = db.row(sql, (self.line, path, self.seq))
@@ -89,7 +89,7 @@ class Past:
 
     def rows(self, db: Db, start: str) -> Iterator[Any]:
         sql = f"""
-            SELECT {_COLUMNS} FROM entries INDEXED BY entries_history
+            SELECT {COLUMNS} FROM entries INDEXED BY entries_history
             WHERE line_id = ? AND path >= ? AND from_seq <= ? AND (until_seq IS NULL OR until_seq > ?)
             ORDER BY path
         """
@@ -159,7 +159,7 @@ def open_branch(db: Db, repo: str, branch: str) -> Snapshot:
 
 
 def entry_of(row: tuple[Any, ...]) -> Entry:
-    """Return the entry that a row of `_COLUMNS` describes."""
+    """Return the entry that a row of `COLUMNS` describes."""
     path, kind, size_bytes, modified_ns, etag, blob_id, list_id, metadata, number, line, from_seq = row
     text = etag.hex() if isinstance(etag, bytes) else etag or ""
     content = Content(size_bytes, text, blob_id, list_id)
