@@ -110,6 +110,37 @@ class Model:
         head.tree = result
         return head
 
+    def squash(self, repo: str, commit: Commit) -> None:
+        """Take a commit out; what it brought stays in its children."""
+        children = self._children(repo, commit)
+        if not children or not all(child.finished for child in children):
+            raise Conflict
+        self._take_out(repo, commit)
+
+    def drop(self, repo: str, commit: Commit) -> None:
+        """Take the last commit of some history out with what it brought."""
+        if self._children(repo, commit):
+            raise Conflict
+        self._take_out(repo, commit)
+
+    def clear(self, repo: str, commit: Commit) -> None:
+        """Undo what was written into an open commit."""
+        if commit.finished:
+            raise NotWritable
+        commit.tree = dict(commit.parent.tree) if commit.parent else {}
+
+    def _children(self, repo: str, commit: Commit) -> list[Commit]:
+        return [other for other in self._repo(repo).commits if other.parent is commit]
+
+    def _take_out(self, repo: str, commit: Commit) -> None:
+        found = self._repo(repo)
+        for child in self._children(repo, commit):
+            child.parent = commit.parent
+        for name in [name for name, head in found.branches.items() if head is commit]:
+            found.branches[name] = commit.parent or found.append(None)
+            found.branches[name].finished = True
+        found.commits.remove(commit)
+
     def resolve(self, repo: str, revision: str | Commit) -> Commit:
         """Return the commit that `branch` or `branch^^` names."""
         branches = self._repo(repo).branches

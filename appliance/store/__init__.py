@@ -12,6 +12,7 @@
     matching     what a glob matches
     diffs        what differs between commits, and which touched a path
     files        changing files
+    squash       taking commits out of history
     uploads      multipart uploads in progress
     staging      puts of many files that arrive one by one
     pipelines    specs and versions as rows

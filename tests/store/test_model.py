@@ -18,7 +18,8 @@ from store.checks import check
 from store.helpers import LARGE, stage, tree
 
 from appliance.errors import ApplianceError
-from appliance.store import Db, Store, blobs, commits, files, history, listings, repos, snapshots
+from appliance.names import CommitId
+from appliance.store import Db, Store, blobs, commits, diffs, files, history, listings, repos, snapshots, squash
 
 T = TypeVar("T")
 Words = dict[str, str]
@@ -117,6 +118,29 @@ class StoreAgainstModel(RuleBasedStateMachine):
         if commit := self.any_commit(data, repo):
             self.write(repo, commit, puts, deletes)
 
+    @rule(data=st.data(), repo=REPOS)
+    def squash_any_commit(self, data: st.DataObject, repo: str) -> None:
+        self.take_out(data, repo, self.model.squash, squash.squash_set)
+
+    @rule(data=st.data(), repo=REPOS)
+    def drop_any_commit(self, data: st.DataObject, repo: str) -> None:
+        self.take_out(data, repo, self.model.drop, squash.drop_set)
+
+    @rule(data=st.data(), repo=REPOS)
+    def clear_any_commit(self, data: st.DataObject, repo: str) -> None:
+        if commit := self.any_commit(data, repo):
+            self.both(lambda: self.model.clear(repo, commit), lambda db: squash.clear_commit(db, repo, commit.id))
+
+    @rule(data=st.data(), repo=REPOS)
+    def diff_any_two_commits(self, data: st.DataObject, repo: str) -> None:
+        old, new = self.any_commit(data, repo), self.any_commit(data, repo)
+        if old and new:
+            expected = sorted(path for path in old.tree.keys() | new.tree.keys() if old.tree.get(path) != new.tree.get(path))
+            with self.store.snapshot() as db:
+                pair = [snapshots.open_revision(db, repo, commit.id) for commit in (old, new)]
+                found = [(before or after) for before, after in diffs.iter_diff(db, *pair)]
+            assert [entry.path for entry in found if entry] == expected
+
     @rule(repo=REPOS, branch=BRANCHES, back=st.integers(0, 3))
     def read_an_ancestor(self, repo: str, branch: str, back: int) -> None:
         revision = branch + "^" * back
@@ -160,6 +184,20 @@ class StoreAgainstModel(RuleBasedStateMachine):
         finally:
             self.store.close()
             self.directory.cleanup()
+
+    def take_out(
+        self,
+        data: st.DataObject,
+        repo: str,
+        on_model: Callable[[str, Commit], None],
+        on_store: Callable[[Db, CommitId], None],
+    ) -> None:
+        commit = self.any_commit(data, repo)
+        if commit is None:
+            return
+        self.both(lambda: on_model(repo, commit), lambda db: on_store(db, CommitId(commit.id)))
+        for name, head in self.model.repos[repo].branches.items():
+            self.name(head, self.head(repo, name))
 
     def any_commit(self, data: st.DataObject, repo: str) -> Commit | None:
         known = self.model.repos[repo].commits if repo in self.model.repos else []
