@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "appliance"
-PURE = {"names", "errors", "globs"}
+PURE = {"names", "errors", "globs", "quantities", "schedules"}
 DOOR = {"store", "httpd", "config"} | PURE
 EVERYTHING_BELOW_CLI = {"app", "control", "config", "gateway", "mount", "pipelines", "external", "store", "httpd"} | PURE
 
@@ -18,6 +18,8 @@ MAY_IMPORT = {
     "errors": set(),
     "names": {"errors"},
     "globs": {"errors", "names"},
+    "quantities": {"errors"},
+    "schedules": {"errors", "quantities"},
     "config": {"errors", "names"},
     "httpd": {"errors"},
     "store": PURE,
@@ -43,6 +45,8 @@ WITHOUT_TRIO = {
     "names",
     "errors",
     "globs",
+    "quantities",
+    "schedules",
     "pipelines.spec",
     "pipelines.datums",
     "gateway.chunked",

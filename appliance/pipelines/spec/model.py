@@ -3,14 +3,14 @@
 Fields, defaults and texts are Pachyderm's (`src/pps/pps.proto`).
 """
 
-import re
 from collections.abc import Iterator
 from typing import Annotated, TypeAlias
 
 import msgspec
 from msgspec import field
 
-from appliance.errors import InvalidSpec
+from appliance import quantities
+from appliance.errors import InvalidRequest, InvalidSpec
 from appliance.names import DEFAULT_BRANCH
 
 DEFAULT_IMAGE = "ubuntu:20.04"
@@ -23,7 +23,6 @@ Json: TypeAlias = object
 _Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 COMBINATORS = ("cross", "union", "join", "group")
-_LONGEST_S = 315_576_000_000  # of a protobuf Duration
 
 
 class _Model(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -292,21 +291,12 @@ _IGNORED = Spec.__struct_fields__[Spec.__struct_fields__.index("metadata") :]
 _IGNORED_TRANSFORM = ("image_pull_secrets", "dockerfile", "build", "debug", "memory_volume")
 
 
-_DURATION_PART = re.compile(r"([0-9]{0,20}(?:\.[0-9]{0,20})?)(ns|us|µs|ms|s|m|h)")
-_UNIT_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
 def parse_duration(text: str) -> float:
     """Return the seconds of `30s`, `1h30m`, `1.5s`; 0 for an empty text. Raises InvalidSpec."""
-    if text in ("", "0"):
-        return 0
-    parts = _DURATION_PART.findall(text)
-    if "".join(number + unit for number, unit in parts) != text or any(number in ("", ".") for number, _ in parts):
-        raise malformed(f'"{text}" is no duration such as "30s" or "1h30m"')
-    total_s = sum(float(number) * _UNIT_S[unit] for number, unit in parts)
-    if total_s > _LONGEST_S:
-        raise malformed(f'the duration "{text}" is too long')
-    return total_s
+    try:
+        return quantities.parse_duration(text)
+    except InvalidRequest as error:
+        raise malformed(str(error)) from None
 
 
 def malformed(problem: str) -> InvalidSpec:
