@@ -14,6 +14,7 @@ from pathlib import Path
 import trio
 
 from appliance import httpd
+from appliance.clock import Clock
 from appliance.config import Config
 from appliance.errors import ApplianceError, Conflict
 from appliance.external.credentials import Profiles
@@ -69,6 +70,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         doors = await trio.to_thread.run_sync(_make_doors, store, launcher, config, mount, no_pfs)
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(Scheduler(doors, partial(_copy_out, profiles)).run)
+        await nursery.start(Clock(store).run)
         yield App(config, store, profiles, endpoint, mount, notices)
         nursery.cancel_scope.cancel()
 

@@ -7,6 +7,7 @@
     commits      commits as they are read
     history      start, write, finish
     propagation  making commits, moving heads, and what follows downstream
+    triggers     branches that take over another one's head when enough has happened there
     snapshots    the files of a commit
     listings     pages and directories of a snapshot
     matching     what a glob matches

@@ -41,9 +41,11 @@ class Changes:
     """A job, or the commits it waits for, changed state."""
     logs: set[int] = field(default_factory=set)
     """Jobs (row ids) with new log lines."""
+    triggers: bool = False
+    """A branch got or lost a trigger."""
 
     def __bool__(self) -> bool:
-        return bool(self.heads or self.repos or self.jobs or self.logs)
+        return bool(self.heads or self.repos or self.jobs or self.triggers or self.logs)
 
     def update(self, other: "Changes") -> None:
         """Add what another write changed."""
@@ -51,12 +53,23 @@ class Changes:
         self.logs |= other.logs
         self.repos = self.repos or other.repos
         self.jobs = self.jobs or other.jobs
+        self.triggers = self.triggers or other.triggers
+
+
+@dataclass(slots=True)
+class CommitSet:
+    """What the requests of one write have in common that make their commits under one id; see `propagation.joint_set`."""
+
+    id: str
+    moved: set[int] = field(default_factory=set)
+    due: set[int] = field(default_factory=set)
 
 
 class Db(sqlite3.Connection):
     """A connection with the two shapes of question we ask, and the changes of the running write."""
 
     changes: Changes
+    commit_set: CommitSet | None = None
 
     def row(self, sql: str, parameters: tuple[Any, ...] = ()) -> Any:
         """Return the first row or None."""

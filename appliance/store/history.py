@@ -8,10 +8,11 @@ from appliance.errors import (
     NotWritable,
     OutputBranch,
 )
-from appliance.names import Revision, check_name, is_commit_id, new_commit_id, parse_revision
+from appliance.names import Revision, check_name, is_commit_id, parse_revision
 from appliance.store.commits import COLUMNS, Commit, get_by_row, get_commit, get_repo_id, iter_ancestors
 from appliance.store.database import Db
-from appliance.store.propagation import IS_OUTPUT, append, note_heads, propagate, set_head
+from appliance.store.propagation import IS_OUTPUT, append, new_set_id, note_heads, propagate, set_head
+from appliance.store.triggers import fire_triggers
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def _start(db: Db, repo: str, branch: str, target: _Target, parent: Commit | Non
         raise _not_finished(target.head)
     if parent is not None:
         _check_settled(db, parent)
-    commit = append(db, target.repo_id, repo, parent, branch, new_commit_id(), "USER", description)
+    commit = append(db, target.repo_id, repo, parent, branch, new_set_id(db), "USER", description)
     branch_id = set_head(db, commit, branch)
     propagate(db, [branch_id], commit.id)
     return commit
@@ -92,6 +93,8 @@ def _finish(db: Db, commit: Commit, description: str = "", error: str | None = N
         "UPDATE commits SET finished_ns = ?, error = ?, description = coalesce(nullif(?, ''), description) WHERE id = ?",
         (time.time_ns(), error, description, commit.row),
     )
+    if error is None:
+        fire_triggers(db, commit)
 
 
 def finish_user_commit(db: Db, repo: str, revision: str, *, description: str = "") -> Commit:

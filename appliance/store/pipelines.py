@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from appliance.errors import AlreadyExists, Conflict, PipelineNotFound
-from appliance.names import check_name, new_commit_id
+from appliance.names import check_name
 from appliance.store import propagation, repos, running
 from appliance.store.database import Db
 
@@ -132,9 +132,7 @@ def _record_version(db: Db, pipeline_row: int | None, version: int, spec: bytes)
 
 def _start_set(db: Db, branch_id: int) -> None:
     """Open the commit of a new set on a branch and on everything downstream of it."""
-    commit_id = new_commit_id()
-    propagation.make_auto_commit(db, branch_id, commit_id)
-    propagation.propagate(db, [branch_id], commit_id)
+    propagation.propagate(db, [], propagation.new_set_id(db), due=[branch_id])
 
 
 def kill_jobs(db: Db, pipeline_row: int, reason: str) -> None:

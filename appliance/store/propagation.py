@@ -5,11 +5,30 @@ pipeline owns that branch, in the same transaction (*propagation*; Pachyderm's `
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-from appliance.names import CommitId
+from appliance.errors import Conflict
+from appliance.names import CommitId, new_commit_id
 from appliance.store.commits import Commit, Origin, find_readable, get_by_row
-from appliance.store.database import Db
+from appliance.store.database import CommitSet, Db
+
+
+def new_set_id(db: Db) -> CommitId:
+    """Return the id for a commit that somebody starts: a fresh one, in a joint set that set's."""
+    return CommitId(db.commit_set.id) if db.commit_set else new_commit_id()
+
+
+@contextmanager
+def joint_set(db: Db, commit_id: CommitId) -> Iterator[None]:
+    """Make all commits inside under one id, and propagate once, at the end (Pachyderm's transactions)."""
+    assert db.commit_set is None
+    joint = db.commit_set = CommitSet(commit_id)
+    try:
+        yield
+    finally:
+        db.commit_set = None
+    propagate(db, joint.moved, commit_id, due=joint.due)
 
 
 def append(
@@ -22,7 +41,11 @@ def append(
     origin: Origin,
     description: str = "",
 ) -> Commit:
-    """Make an open commit after `parent`: on the parent's line if it is the tip, else on a new one."""
+    """Make an open commit after `parent`: on the parent's line if it is the tip, else on a new one.
+
+    Raises Conflict if the repo has a commit of that id already: a set has one of each repo.
+    """
+    _check_alone(db, repo_id, repo, parent, commit_id)
     line, seq = _next_place(db, repo_id, parent)
     # A commit that failed has nothing, and hides nothing from those after it.
     counted = find_readable(db, parent) if parent is not None else None
@@ -39,6 +62,15 @@ def append(
     assert row is not None
     made = (row, repo_id, repo, commit_id, line, seq, before, branch, origin, description, now_ns, None, None)
     return Commit(*made, size_bytes, file_count)
+
+
+def _check_alone(db: Db, repo_id: int, repo: str, parent: Commit | None, commit_id: CommitId) -> None:
+    if db.commit_set is None:
+        return
+    if db.value("SELECT 1 FROM commits WHERE repo_id = ? AND global_id = ?", (repo_id, bytes.fromhex(commit_id))):
+        origin = parent.id if parent else "nothing"
+        text = f"inconsistent dependencies: cannot create commit from {origin}"
+        raise Conflict(f"{text}; repo ({repo}) already has a commit in this transaction")
 
 
 def _next_place(db: Db, repo_id: int, parent: Commit | None) -> tuple[int, int]:
@@ -78,12 +110,19 @@ def note_heads(db: Db, commit_row: int) -> None:
     db.changes.heads.add(db.row(sql, (commit_row,)))
 
 
-def propagate(db: Db, moved: Iterable[int], commit_id: CommitId) -> None:
+def propagate(db: Db, moved: Iterable[int], commit_id: CommitId, *, due: Iterable[int] = ()) -> None:
     """Open a commit of the set `commit_id` on every branch downstream of those that moved, upstream first.
 
-    The branch of a stopped pipeline gets none, and neither does what is downstream of nothing else.
+    Branches that are `due` get one too, and so does what is downstream of them. The branch of a stopped pipeline gets none,
+    and neither does what is downstream of nothing else. In a joint set all this waits for its end.
     """
-    for branch_id in list_downstream(db, moved, through_stopped=False):
+    if db.commit_set is not None:
+        db.commit_set.moved.update(moved)
+        db.commit_set.due.update(due)
+        return
+    own = set(due)
+    downstream = list_downstream(db, own.union(moved), through_stopped=False)
+    for branch_id in (*sorted(own.difference(downstream)), *downstream):
         make_auto_commit(db, branch_id, commit_id)
 
 

@@ -9,6 +9,7 @@ from appliance.errors import AlreadyExists, BranchNotFound, Conflict, InvalidReq
 from appliance.names import check_name, new_commit_id
 from appliance.store import commits, history, propagation, snapshots
 from appliance.store.database import Db
+from appliance.store.triggers import Trigger, find_trigger, set_trigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Branch:
     created_ns: int
     provenance: tuple[tuple[str, str], ...]
     is_output: bool
+    trigger: Trigger | None
 
 
 def create_repo(db: Db, name: str, *, description: str = "", update: bool = False) -> None:
@@ -133,25 +135,33 @@ def _check_unused(db: Db, repo_id: int, name: str) -> None:
 
 
 def create_branch(
-    db: Db, repo: str, name: str, *, head: str | None = None, provenance: Iterable[tuple[str, str]] = ()
+    db: Db,
+    repo: str,
+    name: str,
+    *,
+    head: str | None = None,
+    provenance: Iterable[tuple[str, str]] = (),
+    trigger: Trigger | None = None,
 ) -> None:
     """Make a branch or re-point it: at `head`, else at an empty commit of its own if it is new.
 
     With new provenance it gets an open commit that is made from the heads of its upstream branches. Upstream branches that
-    do not exist are made. Raises RepoNotFound, InvalidName, CommitNotFound, InvalidRequest.
+    do not exist are made. A trigger it had goes with anything that is said about it. Raises RepoNotFound, InvalidName,
+    CommitNotFound, InvalidRequest.
     """
     repo_id = commits.get_repo_id(db, repo)
     check_name("branch", name)
     upstream = [ensure_branch(db, *source) for source in provenance]
+    if upstream and trigger:
+        raise InvalidRequest("a branch cannot have both provenance and a trigger")
     existing = db.value("SELECT head_id FROM branches WHERE repo_id = ? AND name = ?", (repo_id, name))
     chosen = _choose_head(db, repo, name, head, existing)
     branch_id = propagation.set_head(db, chosen, name)
-    set_id = new_commit_id()
-    if upstream and set_provenance(db, branch_id, upstream):
-        propagation.make_auto_commit(db, branch_id, set_id)
-    elif chosen.row == existing:
-        return
-    propagation.propagate(db, [branch_id], set_id)
+    if head or upstream or trigger:
+        set_trigger(db, branch_id, trigger)
+    changed = bool(upstream) and set_provenance(db, branch_id, upstream)
+    if changed or chosen.row != existing:
+        propagation.propagate(db, [branch_id], propagation.new_set_id(db), due=[branch_id] if changed else ())
 
 
 def _choose_head(db: Db, repo: str, name: str, head: str | None, existing: int | None) -> commits.Commit:
@@ -244,7 +254,9 @@ def get_branch(db: Db, repo: str, name: str) -> Branch:
     """
     created_ns = db.value("SELECT created_ns FROM branches WHERE id = ?", (branch_id,))
     provenance = tuple((row[0], row[1]) for row in db.execute(sql, (branch_id,)))
-    return Branch(repo, name, head, created_ns, provenance, propagation.is_output_branch(db, branch_id))
+    return Branch(
+        repo, name, head, created_ns, provenance, propagation.is_output_branch(db, branch_id), find_trigger(db, branch_id)
+    )
 
 
 def list_branches(db: Db, repo: str) -> list[Branch]:

@@ -322,6 +322,22 @@ def staged_puts(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def triggers(db: Database) -> None:
+    """Find the triggers of a repo without reading its branches: every commit that finishes asks."""
+    db.conn.execute("CREATE INDEX branches_trigger ON branches (repo_id) WHERE trigger IS NOT NULL")
+
+
+# Requests that were recorded to happen together, in order: JSON of control's own making.
+_TRANSACTIONS = "CREATE TABLE transactions (id TEXT PRIMARY KEY, created_ns INTEGER NOT NULL, requests TEXT NOT NULL)"
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def transactions(db: Database) -> None:
+    """Requests that are collected and then run as one write."""
+    db.conn.execute(_TRANSACTIONS)
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to this code's schema. Raises Conflict, changing nothing, if it is newer."""
     db = Database(connection)

@@ -1,0 +1,76 @@
+"""What is due by the clock: branches with a cron trigger."""
+
+import logging
+import time
+
+import trio
+
+from appliance.errors import ApplianceError
+from appliance.schedules import parse_schedule
+from appliance.store import Changes, Store, triggers
+from appliance.store.triggers import Timed
+
+log = logging.getLogger(__name__)
+
+_LONGEST_WAIT_S = 60.0  # somebody may set the clock
+_SECOND_NS = 1_000_000_000
+
+
+class Clock:
+    """Fires cron triggers. One that was due while nothing ran, and would have found something new, fires at the start."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._seen_ns: dict[int, int] = {}
+        """Branches by number, and up to when each was looked after."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled."""
+        wake = trio.Event()
+        token = trio.lowlevel.current_trio_token()
+
+        def on_change(changes: Changes) -> None:
+            if changes.triggers:
+                token.run_sync_soon(lambda: wake.set())
+
+        remove = self._store.listen(on_change)
+        task_status.started()
+        try:
+            while True:
+                wake = trio.Event()
+                wait_s = await trio.to_thread.run_sync(self.fire_due, time.time_ns())
+                with trio.move_on_after(wait_s):
+                    await wake.wait()
+        finally:
+            remove()
+
+    def fire_due(self, now_ns: int) -> float:
+        """Fire what is due and return the seconds until something may be."""
+        with self._store.snapshot() as db:
+            timed = triggers.list_timed(db)
+        upcoming = []
+        for item in timed:
+            due_ns = self._find_due(item, now_ns)
+            if due_ns is not None and due_ns <= now_ns:
+                self._fire(item.branch_id)
+                self._seen_ns[item.branch_id] = now_ns
+                due_ns = parse_schedule(item.cron_spec).next_after(now_ns)
+            if due_ns is not None:
+                upcoming.append(due_ns)
+        wait_s = (min(upcoming, default=now_ns + 3600 * _SECOND_NS) - now_ns) / _SECOND_NS
+        return min(max(wait_s, 0.0), _LONGEST_WAIT_S)
+
+    def _find_due(self, timed: Timed, now_ns: int) -> int | None:
+        schedule = parse_schedule(timed.cron_spec)
+        if timed.branch_id not in self._seen_ns:
+            self._seen_ns[timed.branch_id] = now_ns
+            missed_ns = schedule.last_upto(now_ns)
+            if missed_ns is not None and 0 < timed.watched_ns <= missed_ns:
+                return missed_ns
+        return schedule.next_after(self._seen_ns[timed.branch_id])
+
+    def _fire(self, branch_id: int) -> None:
+        try:
+            self._store.write(lambda db: triggers.fire_timed(db, branch_id))
+        except ApplianceError:
+            log.exception("a cron trigger could not fire")
