@@ -3,7 +3,10 @@
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
 
 from appliance.config import find_data
 
@@ -11,6 +14,21 @@ if TYPE_CHECKING:
     from appliance.control.client import Client
 
 T = TypeVar("T")
+
+TRANSACTIONAL = frozenset(
+    (
+        "create_repo",
+        "delete_repo",
+        "create_branch",
+        "delete_branch",
+        "start_commit",
+        "finish_commit",
+        "squash_commit_set",
+        "create_pipeline",
+        "stop_job",
+    )
+)
+"""The changes that can be part of a transaction; what `control.requests` offers."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
 
@@ -23,8 +41,36 @@ def connect() -> "Client":
 
 
 def call(name: str, **arguments: Any) -> Any:
-    """Make one call and return its result; arguments of None are left out."""
-    return connect().call(name, **arguments)
+    """Make one call and return its result; arguments of None are left out.
+
+    While a transaction is active, a change is added to it instead, and says so.
+    """
+    transaction = active_transaction() if name in TRANSACTIONAL else None
+    if transaction is None:
+        return connect().call(name, **arguments)
+    result = connect().call(name, **arguments, transaction=transaction)
+    click.echo(f"Added to transaction: {transaction}", err=True)
+    return result
+
+
+def active_transaction() -> str | None:
+    """Return the id of the transaction that changes are added to, if there is one."""
+    try:
+        return _active_file().read_text().strip() or None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def set_active_transaction(transaction: str | None) -> None:
+    """Let changes be added to a transaction, or to none."""
+    if transaction is None:
+        _active_file().unlink(missing_ok=True)
+    else:
+        _active_file().write_text(f"{transaction}\n")
+
+
+def _active_file() -> Path:
+    return find_data(os.environ) / "active-transaction"
 
 
 def ask_until(ask: Callable[[], T], done: Callable[[T], bool]) -> T:

@@ -17,6 +17,7 @@ _MODULES = {
     "job": ("jobs",),
     "datum": ("jobs",),
     "storage": ("storage",),
+    "transaction": ("transactions",),
     "appliance": ("misc",),
     # These stand alone, without a verb.
     "logs": ("logs",),
@@ -72,9 +73,10 @@ update = _verb("update", "Change a repo or pipeline.")
 inspect = _verb("inspect", "Show everything about one thing.")
 list_ = _verb("list", "Show many things, a line each.")
 delete = _verb("delete", "Remove something.")
-start = _verb("start", "Start a commit or a pipeline.")
-finish = _verb("finish", "Finish a commit.")
-stop = _verb("stop", "Stop a job or a pipeline.")
+start = _verb("start", "Start a commit, a pipeline or a transaction.")
+finish = _verb("finish", "Finish a commit or a transaction.")
+stop = _verb("stop", "Stop a job or a pipeline, or adding to a transaction.")
+resume = _verb("resume", "Go on adding to a transaction.")
 wait = _verb("wait", "Wait until a commit or job is finished.")
 put = _verb("put", "Write files into a repo.")
 get = _verb("get", "Read files from a repo.")

@@ -4,7 +4,6 @@ Results are plain data (dataclasses, lists, strings); times are nanoseconds UTC.
 """
 
 import itertools
-import secrets
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,16 +11,14 @@ import msgspec
 
 from appliance import __version__
 from appliance.app import App
-from appliance.errors import ApplianceError, InvalidRequest
+from appliance.errors import InvalidRequest
 from appliance.external.credentials import Profile
-from appliance.external.transfers import require_offered
-from appliance.external.urls import parse_url
 from appliance.names import CommitId, Revision, is_commit_id, parse_revision
-from appliance.pipelines.spec import Spec, check_supported, from_json, input_shorthand, leaves, parse_specs, to_json
+from appliance.pipelines.spec import from_json, input_shorthand
 from appliance.pipelines.worker import decode_inputs
-from appliance.store import Db, commits, datums, history, jobs, pipelines, repos, running
+from appliance.store import Db, commits, datums, jobs, pipelines, repos
 from appliance.store.jobs import Job
-from appliance.store.pipelines import NewPipeline, Pipeline
+from appliance.store.pipelines import Pipeline
 
 Provider = Literal["amazon", "google", "microsoft"]
 
@@ -92,9 +89,6 @@ class Calls:
 
     # -- repos and branches
 
-    def create_repo(self, repo: str, description: str = "", update: bool = False) -> None:
-        self._store.write(lambda db: repos.create_repo(db, repo, description=description, update=update))
-
     def inspect_repo(self, repo: str) -> repos.Repo:
         with self._store.snapshot() as db:
             return repos.get_repo(db, repo)
@@ -102,9 +96,6 @@ class Calls:
     def list_repo(self) -> list[repos.Repo]:
         with self._store.snapshot() as db:
             return repos.list_repos(db)
-
-    def delete_repo(self, repo: str) -> None:
-        self._store.write(lambda db: repos.delete_repo(db, repo))
 
     def delete_all_repos(self) -> None:
         """Delete every repo, or none if a pipeline needs one."""
@@ -115,11 +106,6 @@ class Calls:
 
         self._store.write(delete)
 
-    def create_branch(
-        self, repo: str, branch: str, head: str | None = None, provenance: list[tuple[str, str]] | None = None
-    ) -> None:
-        self._store.write(lambda db: repos.create_branch(db, repo, branch, head=head, provenance=provenance or ()))
-
     def inspect_branch(self, repo: str, branch: str) -> repos.Branch:
         with self._store.snapshot() as db:
             return repos.get_branch(db, repo, branch)
@@ -128,16 +114,7 @@ class Calls:
         with self._store.snapshot() as db:
             return repos.list_branches(db, repo)
 
-    def delete_branch(self, repo: str, branch: str) -> None:
-        self._store.write(lambda db: repos.delete_branch(db, repo, branch))
-
     # -- commits
-
-    def start_commit(self, repo: str, branch: str, description: str = "", parent: str | None = None) -> str:
-        return self._store.write(lambda db: history.start_commit(db, repo, branch, description=description, parent=parent).id)
-
-    def finish_commit(self, repo: str, revision: str, description: str = "") -> None:
-        self._store.write(lambda db: history.finish_user_commit(db, repo, revision, description=description))
 
     def inspect_commit(self, repo: str, revision: str) -> CommitInfo:
         with self._store.snapshot() as db:
@@ -171,24 +148,6 @@ class Calls:
             return commits.list_set(db, CommitId(commit_id))
 
     # -- pipelines
-
-    def create_pipeline(self, text: str, update: bool = False, reprocess: bool = False) -> list[str]:
-        """Create or update the pipelines of a spec file, all or none; return notices."""
-        specs = parse_specs(text, strict=self._app.config.strict)
-        for spec in specs:
-            check_supported(spec)
-            if spec.egress_url:
-                require_offered(parse_url(spec.egress_url))
-
-        def create(db: Any) -> None:
-            for spec in specs:
-                if update and pipelines.exists(db, spec.name):
-                    pipelines.update_pipeline(db, _new_pipeline(spec), reprocess=reprocess)
-                else:
-                    pipelines.create_pipeline(db, _new_pipeline(spec))
-
-        self._store.write(create)
-        return [notice for spec in specs for notice in spec.notices]
 
     def inspect_pipeline(self, pipeline: str) -> PipelineInfo:
         with self._store.snapshot() as db:
@@ -227,15 +186,6 @@ class Calls:
     def inspect_job(self, pipeline: str, job: str) -> Job:
         with self._store.snapshot() as db:
             return jobs.get_job(db, pipeline, job)
-
-    def stop_job(self, pipeline: str, job: str) -> None:
-        def stop(db: Any) -> None:
-            found = jobs.get_job(db, pipeline, job)
-            if found.finished_ns is not None:
-                raise ApplianceError(f"job {pipeline}@{job} has already finished")
-            running.fail_job(db, found.row, "killed", "job stopped")
-
-        self._store.write(stop)
 
     def list_datum(self, pipeline: str, job: str) -> list[DatumInfo]:
         with self._store.snapshot() as db:
@@ -281,18 +231,6 @@ class Calls:
 
     def delete_storage(self, profile: str) -> None:
         self._app.profiles.delete(profile)
-
-
-def _new_pipeline(spec: Spec) -> NewPipeline:
-    inputs = [(leaf.repo, leaf.branch) for leaf in leaves(spec.input)]
-    return NewPipeline(
-        name=spec.name,
-        spec=to_json(spec),
-        description=spec.description,
-        output_branch=spec.output_branch,
-        inputs=inputs,
-        salt=spec.salt or secrets.token_hex(16),
-    )
 
 
 def _pipeline_info(found: Pipeline) -> PipelineInfo:

@@ -23,6 +23,8 @@ from appliance.app import App, open_app
 from appliance.config import Config, short_path
 from appliance.control.calls import Calls
 from appliance.control.files import FileCalls, keep, open_file
+from appliance.control.requests import Requests
+from appliance.control.transactions import Transactions, arguments_type, collect_requests
 from appliance.errors import ApplianceError, InvalidRequest, NotFound
 from appliance.httpd import BodyTooLarge, Reply, Request
 from appliance.store import jobs, logs
@@ -48,7 +50,10 @@ class Control:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._calls = _collect(Calls(app)) | _collect(FileCalls(app))
+        self._requests = collect_requests(Requests(app))
+        self._transactions = Transactions(app.store, self._requests)
+        self._calls = _collect(Calls(app)) | _collect(FileCalls(app)) | _collect(self._transactions)
+        del self._calls["add"]  # what a request inside a transaction does
 
     async def handle(self, request: Request) -> Reply:
         """Answer one request; errors come back as JSON."""
@@ -74,6 +79,8 @@ class Control:
         raise NotFound(f"no such call: {request.method} {path}")
 
     async def _call(self, name: str, body: bytes) -> Reply:
+        if name in self._requests:
+            return _result(await trio.to_thread.run_sync(self._run_request, name, body))
         call = self._calls.get(name)
         if call is None:
             raise NotFound(f"no such call: {name}")
@@ -83,6 +90,17 @@ class Control:
             raise InvalidRequest(f"{name}: {error}") from None
         arguments = {field: getattr(given, field) for field in call.arguments.__struct_fields__}
         return _result(await trio.to_thread.run_sync(partial(call.method, **arguments)))
+
+    def _run_request(self, name: str, body: bytes) -> object:
+        """Make a change: now, or as part of the transaction it names."""
+        try:
+            given = msgspec.json.decode(body, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidRequest(f"{name}: {error}") from None
+        transaction = given.pop("transaction", None)
+        if transaction is not None:
+            return self._transactions.add(str(transaction), name, given)
+        return self._app.store.write(self._requests[name].bind(given))
 
     async def _put_blob(self, request: Request) -> Reply:
         with self._app.store.blobs.receive() as receiver:
@@ -137,16 +155,8 @@ def _collect(owner: object) -> dict[str, _Call]:
     calls = {}
     for name, method in inspect.getmembers(owner, inspect.ismethod):
         if not name.startswith("_"):
-            calls[name] = _Call(method, _arguments_type(name, method))
+            calls[name] = _Call(method, arguments_type(name, method))
     return calls
-
-
-def _arguments_type(name: str, method: Callable[..., Any]) -> type[msgspec.Struct]:
-    fields: list[Any] = []
-    for parameter in inspect.signature(method, eval_str=True).parameters.values():
-        field = (parameter.name, parameter.annotation)
-        fields.append(field if parameter.default is parameter.empty else (*field, parameter.default))
-    return msgspec.defstruct(name, fields, forbid_unknown_fields=True)
 
 
 def _only(given: dict[str, str], *names: str) -> dict[str, str]:

@@ -14,6 +14,7 @@
     diffs        what differs between commits, and which touched a path
     files        changing files
     squash       taking commits out of history
+    transactions requests that are collected and run as one write
     uploads      multipart uploads in progress
     staging      puts of many files that arrive one by one
     pipelines    specs and versions as rows

@@ -49,6 +49,8 @@ def test_every_command_is_there() -> None:
         *("inspect job", "list job", "stop job", "wait job", "inspect datum", "list datum"),
         *("deploy storage amazon", "deploy storage google", "deploy storage microsoft"),
         *("deploy storage list", "deploy storage delete"),
+        *("start transaction", "stop transaction", "resume transaction", "finish transaction"),
+        *("inspect transaction", "list transaction", "delete transaction"),
         *("serve", "logs", "env", "version", "inspect appliance", "wait appliance"),
     }
 

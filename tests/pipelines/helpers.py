@@ -17,6 +17,7 @@ from store.helpers import create_repos, put_all, tree
 from appliance.app import App, open_app
 from appliance.config import Config
 from appliance.control.calls import Calls
+from appliance.control.requests import Requests
 from appliance.store import Db, Store, datums, jobs, logs, repos
 from appliance.store.datums import StoredDatum
 from appliance.store.jobs import Job
@@ -61,7 +62,7 @@ class Lab:
     """An open appliance as tests use it; `images` is a repo, and what pipelines read unless told otherwise."""
 
     def __init__(self, app: App) -> None:
-        self.store, self.calls = app.store, Calls(app)
+        self.store, self.calls, self.requests = app.store, Calls(app), Requests(app)
         self.scratch = app.config.data / "scratch"
         with self.store.snapshot() as db:
             fresh = not repos.exists(db, "images")
@@ -74,7 +75,12 @@ class Lab:
 
     def pipeline(self, script: str, name: str = "edges", *, update: bool = False, **fields: Any) -> None:
         """Create or update a pipeline; see `spec_text`."""
-        self.calls.create_pipeline(spec_text(script, name, **fields), update=update)
+        text = spec_text(script, name, **fields)
+        self.store.write(self.requests.create_pipeline(text, update=update))
+
+    def stop_job(self, job_id: str, pipeline: str = "edges") -> None:
+        """Stop a job."""
+        self.store.write(self.requests.stop_job(pipeline, job_id))
 
     def run(self, script: str, files: Mapping[str, bytes], **fields: Any) -> Job:
         """Put files, create a pipeline over them and return its first job, which has ended."""

@@ -104,7 +104,7 @@ def test_stopped_job_stops_copying(scripted: Scripted, lab: Lab) -> None:
     lab.put({"/a": b"1"})
     lab.pipeline(COPY, egress={"URL": f"s3://bucket/x?endpoint={scripted.endpoint}"})
     wait_until(lab.store, lambda db: jobs.list_jobs(db)[0].state == "egressing")
-    lab.calls.stop_job("edges", lab.newest().id)
+    lab.stop_job(lab.newest().id)
     assert lab.ended().reason == "job stopped"
     assert lab.output() == {}
 

@@ -109,7 +109,7 @@ def running(lab: Lab, gate: Gate, datums: int = 1) -> Job:
 
 def test_stopped_job_is_killed(lab: Lab, gate: Gate) -> None:
     job = running(lab, gate)
-    lab.calls.stop_job("edges", job.id)
+    lab.stop_job(job.id)
     ended = lab.ended()
     gate.wait_gone()
     assert (ended.state, ended.reason, ended.processed) == ("killed", "job stopped", 0)
@@ -120,12 +120,12 @@ def test_stopped_job_keeps_what_user_code_said_while_it_was_stopped(lab: Lab, ga
     lab.put({"/a": b"1"})
     lab.pipeline(f"trap 'echo bye; exit' TERM; {gate.at()}")
     gate.wait()
-    lab.calls.stop_job("edges", lab.newest().id)
+    lab.stop_job(lab.newest().id)
     assert wait_until(lab.store, lambda db: logs.list_log_lines(db, lab.newest().row))[0].message == "bye"
 
 
 def test_job_after_a_stopped_one_runs(lab: Lab, gate: Gate) -> None:
-    lab.calls.stop_job("edges", running(lab, gate).id)
+    lab.stop_job(running(lab, gate).id)
     gate.wait_gone()
     gate.open(3)
     job = lab.succeeded(lab.put({"/c": b"3"}))
@@ -135,7 +135,7 @@ def test_job_after_a_stopped_one_runs(lab: Lab, gate: Gate) -> None:
 def test_ended_job_can_not_be_stopped(lab: Lab) -> None:
     job = lab.run(COPY, {"/a": b"1"})
     with pytest.raises(ApplianceError, match=rf"^job edges@{job.id} has already finished$"):
-        lab.calls.stop_job("edges", job.id)
+        lab.stop_job(job.id)
 
 
 def test_stopped_pipeline_kills_its_job(lab: Lab, gate: Gate) -> None:

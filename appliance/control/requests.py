@@ -1,0 +1,99 @@
+"""What commands can ask to be changed, as parts of one write: alone, or together with others in a transaction.
+
+Pachyderm's `TransactionRequest` has the same ones. Names and arguments are those of the command line.
+"""
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from appliance.app import App
+from appliance.errors import ApplianceError, InvalidRequest
+from appliance.external.transfers import require_offered
+from appliance.external.urls import parse_url
+from appliance.names import CommitId, is_commit_id
+from appliance.pipelines.spec import Spec, check_supported, leaves, parse_specs, to_json
+from appliance.store import Db, history, jobs, pipelines, repos, running, squash
+from appliance.store.pipelines import NewPipeline
+from appliance.store.triggers import Trigger
+
+Write = Callable[[Db], Any]
+
+
+class Requests:
+    """The requests, over an open appliance. Every public method is one: it checks its arguments and returns the write."""
+
+    def __init__(self, app: App) -> None:
+        self._strict = app.config.strict
+
+    def create_repo(self, repo: str, description: str = "", update: bool = False) -> Write:
+        return lambda db: repos.create_repo(db, repo, description=description, update=update)
+
+    def delete_repo(self, repo: str) -> Write:
+        return lambda db: repos.delete_repo(db, repo)
+
+    def create_branch(
+        self,
+        repo: str,
+        branch: str,
+        head: str | None = None,
+        provenance: list[tuple[str, str]] | None = None,
+        trigger: Trigger | None = None,
+    ) -> Write:
+        return lambda db: repos.create_branch(db, repo, branch, head=head, provenance=provenance or (), trigger=trigger)
+
+    def delete_branch(self, repo: str, branch: str) -> Write:
+        return lambda db: repos.delete_branch(db, repo, branch)
+
+    def start_commit(self, repo: str, branch: str, description: str = "", parent: str | None = None) -> Write:
+        return lambda db: history.start_commit(db, repo, branch, description=description, parent=parent).id
+
+    def finish_commit(self, repo: str, revision: str, description: str = "") -> Write:
+        def finish(db: Db) -> None:
+            history.finish_user_commit(db, repo, revision, description=description)
+
+        return finish
+
+    def squash_commit_set(self, commit_id: str) -> Write:
+        if not is_commit_id(commit_id):
+            raise InvalidRequest(f'invalid commit id "{commit_id}"')
+        return lambda db: squash.squash_set(db, CommitId(commit_id))
+
+    def create_pipeline(self, text: str, update: bool = False, reprocess: bool = False) -> Write:
+        """Create or update the pipelines of a spec file, all or none; return notices."""
+        specs = parse_specs(text, strict=self._strict)
+        for spec in specs:
+            check_supported(spec)
+            if spec.egress_url:
+                require_offered(parse_url(spec.egress_url))
+
+        def create(db: Db) -> list[str]:
+            for spec in specs:
+                if update and pipelines.exists(db, spec.name):
+                    pipelines.update_pipeline(db, _new_pipeline(spec), reprocess=reprocess)
+                else:
+                    pipelines.create_pipeline(db, _new_pipeline(spec))
+            return [notice for spec in specs for notice in spec.notices]
+
+        return create
+
+    def stop_job(self, pipeline: str, job: str) -> Write:
+        def stop(db: Db) -> None:
+            found = jobs.get_job(db, pipeline, job)
+            if found.finished_ns is not None:
+                raise ApplianceError(f"job {pipeline}@{job} has already finished")
+            running.fail_job(db, found.row, "killed", "job stopped")
+
+        return stop
+
+
+def _new_pipeline(spec: Spec) -> NewPipeline:
+    inputs = [(leaf.repo, leaf.branch) for leaf in leaves(spec.input)]
+    return NewPipeline(
+        name=spec.name,
+        spec=to_json(spec),
+        description=spec.description,
+        output_branch=spec.output_branch,
+        inputs=inputs,
+        salt=spec.salt or secrets.token_hex(16),
+    )
