@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from appliance.store.database import Db
-from appliance.store.snapshots import Entry, Scan, Snapshot
+from appliance.store.snapshots import LAST, Entry, Scan, Snapshot, entry_of
 
 _AFTER_SLASH = "0"  # the character that follows "/": `dir0` is the first path behind everything below `dir/`
-_LAST = "\U0010ffff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +36,35 @@ def list_page(db: Db, snapshot: Snapshot, *, prefix: str, delimiter: str, after:
 
 
 def _iter_items(db: Db, snapshot: Snapshot, prefix: str, delimiter: str, after: str | None) -> Iterator[Entry | str]:
-    scan = Scan(db, snapshot, max(prefix, after or ""))
+    start = max(prefix, after or "")
     passed = _group(after, prefix, delimiter) if after and after.startswith(prefix) else None
     if passed is not None:
-        scan.seek(passed + _LAST)
-    while (entry := scan.next()) is not None and entry.path.startswith(prefix):
-        if after is not None and entry.path <= after:
+        start = passed + LAST
+    for path, entry in _iter_firsts(db, snapshot, prefix, delimiter, start):
+        if not path.startswith(prefix):
+            return
+        if after is not None and path <= after:
             continue
-        group = _group(entry.path, prefix, delimiter)
+        group = _group(path, prefix, delimiter)
         if group is None:
+            assert entry is not None
             yield entry
         elif group != passed:
             passed = group
-            scan.seek(group + _LAST)
             yield group
+
+
+def _iter_firsts(db: Db, snapshot: Snapshot, prefix: str, delimiter: str, start: str) -> Iterator[tuple[str, Entry | None]]:
+    """Yield at least the first path of each group, and every path in none with its entry."""
+    if delimiter and len(snapshot.places) == 1:
+        for path, *row in snapshot.places[0].rolled(db, prefix, delimiter, start):
+            yield path, entry_of(tuple(row)) if row[0] is not None else None
+        return
+    scan = Scan(db, snapshot, start)
+    for entry in scan:
+        yield entry.path, entry
+        if (group := _group(entry.path, prefix, delimiter)) is not None:
+            scan.seek(group + LAST)
 
 
 def _group(path: str, prefix: str, delimiter: str) -> str | None:

@@ -44,6 +44,7 @@ class Entry:
     from_seq: int
 
 
+LAST = "\U0010ffff"
 COLUMNS = "path, kind, size_bytes, modified_ns, etag, blob_id, list_id, metadata, id, line_id, from_seq"
 
 
@@ -55,6 +56,35 @@ class Place(Protocol):
 
     def rows(self, db: Db, start: str) -> Iterator[Any]:
         """Yield the rows from the path `start` on, lazily."""
+
+    def rolled(self, db: Db, prefix: str, delimiter: str, start: str) -> Iterator[Any]:
+        """Yield the first path of each group of a listing and each path in none, from `start` on, lazily, with its row.
+
+        The row is all None for a group. SQLite skips from group to group by itself: a query for each took four times as long.
+        """
+
+
+_ROLLED = """
+    WITH RECURSIVE item(path) AS (
+        SELECT (SELECT path FROM {table} WHERE {visible} AND path >= :start ORDER BY path LIMIT 1)
+        UNION ALL
+        SELECT (SELECT path FROM {table} WHERE {visible} AND path > CASE instr(substr(item.path, :skip), :delimiter)
+                WHEN 0 THEN item.path
+                ELSE substr(item.path, 1, :skip + instr(substr(item.path, :skip), :delimiter) + :length - 2) || :last END
+            ORDER BY path LIMIT 1)
+        FROM item WHERE item.path IS NOT NULL
+    )
+    SELECT item.path, {columns} FROM item
+    LEFT JOIN (SELECT * FROM {table} WHERE {visible}) e
+        ON e.path = item.path AND instr(substr(item.path, :skip), :delimiter) = 0
+    WHERE item.path IS NOT NULL
+"""
+
+
+def _rolled(db: Db, prefix: str, delimiter: str, start: str, table: str, visible: str, **values: int) -> Iterator[Any]:
+    sql = _ROLLED.format(table=table, visible=visible, columns=f"e.{COLUMNS.replace(', ', ', e.')}")
+    given = {"start": start, "skip": len(prefix) + 1, "delimiter": delimiter, "length": len(delimiter), "last": LAST}
+    return db.execute(sql, given | values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +100,10 @@ class Tip:
     def rows(self, db: Db, start: str) -> Iterator[Any]:
         sql = f"SELECT {COLUMNS} FROM entries WHERE line_id = ? AND path >= ? AND until_seq IS NULL ORDER BY path"
         return db.execute(sql, (self.line, start))
+
+    def rolled(self, db: Db, prefix: str, delimiter: str, start: str) -> Iterator[Any]:
+        visible = "line_id = :line AND until_seq IS NULL AND kind <> 0"
+        return _rolled(db, prefix, delimiter, start, "entries", visible, line=self.line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +129,11 @@ class Past:
         """
         return db.execute(sql, (self.line, start, self.seq, self.seq))
 
+    def rolled(self, db: Db, prefix: str, delimiter: str, start: str) -> Iterator[Any]:
+        visible = "line_id = :line AND from_seq <= :seq AND (until_seq IS NULL OR until_seq > :seq) AND kind <> 0"
+        table = "entries INDEXED BY entries_history"
+        return _rolled(db, prefix, delimiter, start, table, visible, line=self.line, seq=self.seq)
+
 
 @dataclass(frozen=True, slots=True)
 class Staging:
@@ -103,15 +142,16 @@ class Staging:
     datum: int
 
     def find(self, db: Db, path: str) -> Any:
-        return db.row(f"{self._SELECT} AND path = ?", (self.datum, path))
+        return db.row(f"SELECT {COLUMNS} FROM {self._FILES} WHERE datum_id = ? AND path = ?", (self.datum, path))
 
     def rows(self, db: Db, start: str) -> Iterator[Any]:
-        return db.execute(f"{self._SELECT} AND path >= ? ORDER BY path", (self.datum, start))
+        sql = f"SELECT {COLUMNS} FROM {self._FILES} WHERE datum_id = ? AND path >= ? ORDER BY path"
+        return db.execute(sql, (self.datum, start))
 
-    _SELECT: ClassVar[str] = """
-        SELECT path, kind, size_bytes, modified_ns, etag, blob_id, list_id, metadata, 0, 0, 0
-        FROM datum_files WHERE datum_id = ?
-    """
+    def rolled(self, db: Db, prefix: str, delimiter: str, start: str) -> Iterator[Any]:
+        return _rolled(db, prefix, delimiter, start, self._FILES, "datum_id = :datum", datum=self.datum)
+
+    _FILES: ClassVar[str] = "(SELECT *, 0 AS id, 0 AS line_id, 0 AS from_seq FROM datum_files)"
 
 
 @dataclass(frozen=True, slots=True)
