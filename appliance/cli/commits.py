@@ -9,12 +9,15 @@ from appliance.cli import verbs
 from appliance.cli.connection import ask_until, call
 from appliance.cli.options import styled
 from appliance.cli.output import Facts, Style, bar, print_list, print_one, size
-from appliance.cli.references import parse_branch, parse_commit, parse_revision_of
+from appliance.cli.references import parse_branch, parse_commit, parse_file, parse_revision_of
 from appliance.names import is_commit_id
 
 _HEADER = ("REPO", "BRANCH", "COMMIT", "FINISHED", "SIZE", "ORIGIN", "DESCRIPTION")
 _SET_HEADER = ("ID", "SUBCOMMITS", "PROGRESS", "CREATED", "MODIFIED")
 
+_TOUCHING_HEADER = ("OP", "COMMIT", "BRANCH", "TIME", "SIZE")
+
+_recursive = click.option("-r", "--recursive", is_flag=True, help="Also all commits that were made from it.")
 _message = click.option("-m", "--message", "--description", "message", default="", help="What the commit is about.")
 
 
@@ -84,6 +87,58 @@ def wait_commit(commit: str, style: Style) -> int:
     found = ask_until(lambda: call("inspect_commit", repo=repo, revision=fixed), lambda info: _is_finished([info["commit"]]))
     _print_commit(style, found)
     return _status([found["commit"]])
+
+
+@verbs.squash.command("commit")
+@click.argument("commit", metavar="REPO@BRANCH-OR-COMMIT|ID")
+@_recursive
+def squash_commit(commit: str, recursive: bool) -> None:
+    """Fold a commit into those after it, which keep what it brought; by an id alone, all commits that share it."""
+    _take_out("squash_commit", "squash_commit_set", commit, recursive=recursive)
+
+
+@verbs.delete.command("commit")
+@click.argument("commit", metavar="REPO@BRANCH-OR-COMMIT|ID")
+@_recursive
+def delete_commit(commit: str, recursive: bool) -> None:
+    """Remove the last commit of some history with its data; by an id alone, all commits that share it."""
+    _take_out("drop_commit", "drop_commit_set", commit, recursive=recursive)
+
+
+def _take_out(one: str, whole_set: str, commit: str, *, recursive: bool) -> None:
+    if is_commit_id(commit):
+        call(whole_set, commit_id=commit)
+    else:
+        repo, revision = parse_commit(commit)
+        call(one, repo=repo, revision=revision, recursive=recursive)
+
+
+@verbs.clear.command("commit")
+@click.argument("commit", metavar="REPO@BRANCH-OR-COMMIT")
+def clear_commit(commit: str) -> None:
+    """Undo everything that was written into a commit that is not finished."""
+    repo, revision = parse_commit(commit)
+    call("clear_commit", repo=repo, revision=revision)
+
+
+@verbs.find.command("commit")
+@click.argument("file", metavar="REPO@BRANCH-OR-COMMIT:PATH")
+@click.option("--limit", type=click.IntRange(min=0), default=0, help="At most so many; 0 for all.")
+@styled
+def find_commit(file: str, limit: int, style: Style) -> None:
+    """List the commits in which a file was added (+), changed (*) or deleted (-), newest first."""
+    repo, revision, path = parse_file(file)
+    found = call("list_touching", repo=repo, revision=revision, path=path, limit=limit)
+    if not found and not style.raw:
+        click.echo("no commits found.")
+        return
+    print_list(style, _TOUCHING_HEADER, found, lambda touching: _touching_row(touching, style))
+
+
+def _touching_row(touching: Facts, style: Style) -> tuple[str, ...]:
+    commit, size_bytes = touching["commit"], touching["size_bytes"]
+    when = style.when(commit["finished_ns"] or commit["started_ns"])
+    return (touching["op"], commit["id"], commit["branch"], when, "-" if size_bytes is None else size(size_bytes))
 
 
 def _is_finished(commits: Iterable[Facts]) -> bool:

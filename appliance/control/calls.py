@@ -13,12 +13,13 @@ from appliance import __version__
 from appliance.app import App
 from appliance.errors import InvalidRequest
 from appliance.external.credentials import Profile
-from appliance.names import CommitId, Revision, is_commit_id, parse_revision
+from appliance.names import CommitId, Revision, clean_path, is_commit_id, parse_revision
 from appliance.pipelines.spec import from_json, input_shorthand
 from appliance.pipelines.worker import decode_inputs
-from appliance.store import Db, commits, datums, jobs, pipelines, repos
+from appliance.store import Db, commits, datums, diffs, jobs, pipelines, repos, squash
 from appliance.store.jobs import Job
 from appliance.store.pipelines import Pipeline
+from appliance.store.snapshots import Entry
 
 Provider = Literal["amazon", "google", "microsoft"]
 
@@ -30,6 +31,15 @@ class CommitInfo:
     commit: commits.Commit
     parent_id: str | None
     provenance: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Touching:
+    """A commit that added (`+`), changed (`*`) or deleted (`-`) a path, and the size it made it."""
+
+    commit: commits.Commit
+    op: str
+    size_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +152,31 @@ class Calls:
             return list(itertools.islice(found, number or None))
 
     def list_commit_set(self, commit_id: str) -> list[commits.Commit]:
-        if not is_commit_id(commit_id):
-            raise InvalidRequest(f'invalid commit id "{commit_id}"')
         with self._store.snapshot() as db:
-            return commits.list_set(db, CommitId(commit_id))
+            return commits.list_set(db, _commit_id(commit_id))
+
+    def drop_commit_set(self, commit_id: str) -> None:
+        """Remove all commits that share an id, with their data."""
+        self._store.write(lambda db: squash.drop_set(db, _commit_id(commit_id)))
+
+    def squash_commit(self, repo: str, revision: str, recursive: bool = False) -> None:
+        """Fold one commit into its children, and with `recursive` all that were made from it."""
+        self._store.write(lambda db: squash.squash_commit(db, repo, revision, recursive=recursive))
+
+    def drop_commit(self, repo: str, revision: str, recursive: bool = False) -> None:
+        """Remove one commit with its data, and with `recursive` all that were made from it."""
+        self._store.write(lambda db: squash.drop_commit(db, repo, revision, recursive=recursive))
+
+    def clear_commit(self, repo: str, revision: str) -> None:
+        """Undo what was written into an open commit."""
+        self._store.write(lambda db: squash.clear_commit(db, repo, revision))
+
+    def list_touching(self, repo: str, revision: str, path: str, limit: int = 0) -> list[Touching]:
+        """The commits at or before one that added, changed or deleted a path, newest first."""
+        with self._store.snapshot() as db:
+            found = diffs.iter_touching(db, commits.get_commit(db, repo, revision), clean_path(path))
+            chosen = itertools.islice(found, limit or None)
+            return [Touching(touch.commit, touch.op, _size(touch.entry)) for touch in chosen]
 
     # -- pipelines
 
@@ -231,6 +262,16 @@ class Calls:
 
     def delete_storage(self, profile: str) -> None:
         self._app.profiles.delete(profile)
+
+
+def _commit_id(text: str) -> CommitId:
+    if not is_commit_id(text):
+        raise InvalidRequest(f'invalid commit id "{text}"')
+    return CommitId(text)
+
+
+def _size(entry: Entry | None) -> int | None:
+    return entry.content.size_bytes if entry else None
 
 
 def _pipeline_info(found: Pipeline) -> PipelineInfo:
