@@ -3,7 +3,7 @@
 import click
 
 from appliance.cli import verbs
-from appliance.cli.connection import call
+from appliance.cli.connection import call, iterate
 from appliance.cli.options import styled
 from appliance.cli.output import Facts, Style, print_list, print_one
 from appliance.cli.references import parse_branch, parse_revision_of
@@ -41,7 +41,7 @@ def inspect_branch(branch: str, style: Style) -> None:
 @styled
 def list_branch(repo: str, style: Style) -> None:
     """List the branches of a repo."""
-    print_list(style, _HEADER, call("list_branch", repo=repo), lambda branch: (branch["name"], branch["head"]["id"], "-"))
+    print_list(style, _HEADER, iterate("list_branch", repo=repo), lambda branch: (branch["name"], branch["head"]["id"], "-"))
 
 
 @verbs.delete.command("branch")

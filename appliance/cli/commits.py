@@ -1,14 +1,15 @@
 """Commits, and sets of commits that share one id."""
 
+import sys
 from collections.abc import Iterable
 from itertools import islice
 
 import click
 
 from appliance.cli import verbs
-from appliance.cli.connection import ask_until, call
+from appliance.cli.connection import ask_until, call, iterate
 from appliance.cli.options import styled
-from appliance.cli.output import Facts, Style, bar, print_list, print_one, size
+from appliance.cli.output import Facts, Style, bar, print_list, print_objects, print_one, size, table
 from appliance.cli.references import parse_branch, parse_commit, parse_file, parse_revision_of
 from appliance.names import is_commit_id
 
@@ -18,6 +19,10 @@ _SET_HEADER = ("ID", "SUBCOMMITS", "PROGRESS", "CREATED", "MODIFIED")
 _TOUCHING_HEADER = ("OP", "COMMIT", "BRANCH", "TIME", "SIZE")
 
 _recursive = click.option("-r", "--recursive", is_flag=True, help="Also all commits that were made from it.")
+_all = click.option("--all", "everything", is_flag=True, help="Whoever made them (the default).")
+_origin = click.option(
+    "--origin", type=click.Choice(["USER", "AUTO"], case_sensitive=False), help="Only those made by users, or by propagation."
+)
 _message = click.option("-m", "--message", "--description", "message", default="", help="What the commit is about.")
 
 
@@ -47,7 +52,7 @@ def finish_commit(commit: str, message: str) -> None:
 def inspect_commit(commit: str, style: Style) -> None:
     """Show a commit and what it was made from; by an id alone, all commits that share it."""
     if is_commit_id(commit):
-        _print_commits(style, call("list_commit_set", commit_id=commit))
+        _print_commits(style, list(iterate("list_commit_set", commit_id=commit)))
     else:
         repo, revision = parse_commit(commit)
         _print_commit(style, call("inspect_commit", repo=repo, revision=revision))
@@ -55,19 +60,69 @@ def inspect_commit(commit: str, style: Style) -> None:
 
 @verbs.list_.command("commit")
 @click.argument("commit", metavar="[REPO[@BRANCH-OR-COMMIT]|ID]", required=False)
+@click.option("-f", "--from", "after", metavar="COMMIT", help="Only those after this commit.")
 @click.option("-n", "--number", type=click.IntRange(min=0), default=0, help="At most so many; 0 for all.")
+@click.option("--all", "everything", is_flag=True, help="Whoever made them (the default).")
+@click.option(
+    "--origin", type=click.Choice(["USER", "AUTO"], case_sensitive=False), help="Only those made by users, or else."
+)
+@click.option("-x", "--expand", is_flag=True, help="Without a repo: every commit, not the ids that they share.")
 @styled
-def list_commit(commit: str | None, number: int, style: Style) -> None:
+def list_commit(
+    commit: str | None,
+    after: str | None,
+    number: int,
+    everything: bool,
+    origin: str | None,
+    expand: bool,
+    style: Style,
+) -> None:
     """List commits, newest first: of a repo, of a branch's history, of one id; without an argument the ids themselves."""
-    if commit is None:
-        sets = _sets(call("list_commit"))
-        print_list(style, _SET_HEADER, list(islice(sets, number or None)), lambda found: _set_row(found, style))
+    if everything and origin:
+        raise click.UsageError("cannot specify both --all and --origin")
+    if commit is None and after is not None:
+        raise click.UsageError("cannot use 'from' commit without 'to' commit")
+    wanted = {"origin": origin, "number": number}
+    if commit is None and not expand:
+        sets = iterate("list_commit_sets", number=number)
+        print_list(style, _SET_HEADER, sets, lambda found: _set_row(found, style))
+    elif commit is None:
+        _print_commits(style, iterate("list_commit", **wanted))
     elif is_commit_id(commit):
-        _print_commits(style, call("list_commit_set", commit_id=commit)[: number or None])
+        _print_commits(style, islice(iterate("list_commit_set", commit_id=commit), number or None))
     else:
         repo, revision = parse_commit(commit)
         chosen = revision if "@" in commit else None
-        _print_commits(style, call("list_commit", repo=repo, revision=chosen, number=number))
+        last = parse_revision_of(repo, after) if after is not None else None
+        _print_commits(style, iterate("list_commit", repo=repo, revision=chosen, after=last, **wanted))
+
+
+@verbs.subscribe.command("commit")
+@click.argument("branch", metavar="REPO@BRANCH")
+@click.option("--from", "after", metavar="COMMIT", help="Only those after this commit.")
+@click.option("--new", is_flag=True, help="Only those that are not finished yet.")
+@click.option("--all", "everything", is_flag=True, help="Whoever made them (the default).")
+@click.option(
+    "--origin", type=click.Choice(["USER", "AUTO"], case_sensitive=False), help="Only those made by users, or else."
+)
+@styled
+def subscribe_commit(branch: str, after: str | None, new: bool, everything: bool, origin: str | None, style: Style) -> None:
+    """Print the commits of a branch, oldest first, each as soon as it is finished, until interrupted."""
+    if new and after:
+        raise click.UsageError("--new and --from cannot be used together")
+    if everything and origin:
+        raise click.UsageError("cannot specify both --all and --origin")
+    repo, name = parse_branch(branch)
+    last = parse_revision_of(repo, after) if after is not None else None
+    first = True
+    for commit in iterate("subscribe_commit", repo=repo, branch=name, after=last, new=new, origin=origin):
+        if style.raw:
+            print_objects(style, [commit])
+        else:
+            shown = table(_HEADER, [_row(commit, style)])
+            click.echo(shown if first else shown.partition("\n")[2], nl=False)
+            first = False
+        sys.stdout.flush()
 
 
 @verbs.wait.command("commit")
@@ -79,7 +134,7 @@ def wait_commit(commit: str, style: Style) -> int:
     The exit status is 1 if any of them has failed.
     """
     if is_commit_id(commit):
-        ended = ask_until(lambda: call("list_commit_set", commit_id=commit), _is_finished)
+        ended = ask_until(lambda: list(iterate("list_commit_set", commit_id=commit)), _is_finished)
         _print_commits(style, ended)
         return _status(ended)
     repo, revision = parse_commit(commit)
@@ -128,7 +183,7 @@ def clear_commit(commit: str) -> None:
 def find_commit(file: str, limit: int, style: Style) -> None:
     """List the commits in which a file was added (+), changed (*) or deleted (-), newest first."""
     repo, revision, path = parse_file(file)
-    found = call("list_touching", repo=repo, revision=revision, path=path, limit=limit)
+    found = list(iterate("find_commit", repo=repo, revision=revision, path=path, limit=limit))
     if not found and not style.raw:
         click.echo("no commits found.")
         return
@@ -153,7 +208,7 @@ def _print_commit(style: Style, found: Facts) -> None:
     print_one(style, found, lambda info: _describe(info, style))
 
 
-def _print_commits(style: Style, found: list[Facts]) -> None:
+def _print_commits(style: Style, found: Iterable[Facts]) -> None:
     print_list(style, _HEADER, found, lambda commit: _row(commit, style))
 
 
@@ -186,22 +241,12 @@ def _describe(info: Facts, style: Style) -> dict[str, str | None]:
     }
 
 
-def _sets(commits: Iterable[Facts]) -> Iterable[Facts]:
-    """Gather commits by the id they share, in the order in which ids turn up."""
-    gathered: dict[str, list[Facts]] = {}
-    for commit in commits:
-        gathered.setdefault(commit["id"], []).append(commit)
-    return ({"id": commit_id, "commits": members} for commit_id, members in gathered.items())
-
-
 def _set_row(found: Facts, style: Style) -> tuple[str, ...]:
-    members = found["commits"]
-    failed = sum(commit["error"] is not None for commit in members)
-    unfinished = sum(commit["finished_ns"] is None for commit in members)
+    finished = found["commits"] - found["unfinished"] - found["failed"]
     return (
         found["id"],
-        str(len(members)),
-        bar(len(members) - unfinished - failed, unfinished, failed),
-        style.when(min(commit["started_ns"] for commit in members)),
-        style.when(max(commit["finished_ns"] or commit["started_ns"] for commit in members)),
+        str(found["commits"]),
+        bar(finished, found["unfinished"], found["failed"]),
+        style.when(found["started_ns"]),
+        style.when(found["changed_ns"]),
     )

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,6 +51,11 @@ def call(name: str, **arguments: Any) -> Any:
     result = connect().call(name, **arguments, transaction=transaction)
     click.echo(f"Added to transaction: {transaction}", err=True)
     return result
+
+
+def iterate(name: str, **arguments: Any) -> Iterator[Any]:
+    """Make a call that has any number of answers and yield them; arguments of None are left out."""
+    return connect().iterate(name, **arguments)
 
 
 def active_transaction() -> str | None:

@@ -9,18 +9,18 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from appliance.cli import verbs
-from appliance.cli.connection import call, connect
+from appliance.cli.connection import call, connect, iterate
 from appliance.cli.options import styled
 from appliance.cli.output import Facts, Style, print_list, print_one, size
 from appliance.cli.progress import Progress
-from appliance.cli.references import parse_file
+from appliance.cli.references import parse_file, parse_pattern
 from appliance.errors import FileNotFound, InvalidRequest, Unsupported
 from appliance.names import clean_path, parse_reference
 
 if TYPE_CHECKING:
     from appliance.control.client import Client
 
-_HEADER = ("NAME", "TYPE", "SIZE")
+HEADER = ("NAME", "TYPE", "SIZE")
 
 _file = click.argument("file", metavar="REPO@BRANCH-OR-COMMIT:PATH")
 
@@ -62,8 +62,36 @@ def inspect_file(file: str, style: Style) -> None:
 def list_file(file: str, style: Style) -> None:
     """List what is in a directory, or a file."""
     where = parse_reference(file)
-    found = call("list_file", repo=where.repo, revision=where.revision, path=where.path)
-    print_list(style, _HEADER, found, lambda entry: (entry["path"], _type(entry), size(entry["size_bytes"])))
+    print_list(style, HEADER, iterate("list_file", repo=where.repo, revision=where.revision, path=where.path), cells)
+
+
+@verbs.glob.command("file")
+@click.argument("file", metavar='"REPO@BRANCH-OR-COMMIT:PATTERN"')
+@styled
+def glob_file(file: str, style: Style) -> None:
+    """List the files and directories that a pattern matches; quote it, or the shell will look for files of its own."""
+    repo, revision, pattern = parse_pattern(file)
+    print_list(style, HEADER, iterate("glob_file", repo=repo, revision=revision, pattern=pattern), cells)
+
+
+@verbs.copy.command("file")
+@click.argument("source", metavar="REPO@BRANCH-OR-COMMIT:PATH")
+@click.argument("target", metavar="REPO@BRANCH-OR-COMMIT:PATH")
+@click.option("-a", "--append", is_flag=True, help="Add to files that are there instead of replacing them.")
+def copy_file(source: str, target: str, append: bool) -> None:
+    """Copy a file, or a directory with everything below it, in one commit. No bytes are moved."""
+    repo, revision, path = parse_file(source)
+    to_repo, to_branch, to_path = parse_file(target)
+    where = {"repo": repo, "revision": revision, "path": path}
+    call("copy_file", **where, to_repo=to_repo, to_branch=to_branch, to_path=to_path, append=append)
+
+
+@verbs.create.command("directory")
+@_file
+def create_directory(file: str) -> None:
+    """Make an empty directory; directories with files in them need none."""
+    repo, branch, path = parse_file(file)
+    call("make_directory", repo=repo, branch=branch, path=path)
 
 
 @verbs.delete.command("file")
@@ -73,6 +101,11 @@ def delete_file(file: str, recursive: bool) -> None:
     """Delete a file; one that is not there is no error."""
     repo, branch, path = parse_file(file)
     call("delete_file", repo=repo, branch=branch, path=path, recursive=recursive)
+
+
+def cells(entry: Facts) -> tuple[str, ...]:
+    """Return the cells of a file or directory in a listing."""
+    return entry["path"], _type(entry), size(entry["size_bytes"])
 
 
 def _type(entry: Facts) -> str:
@@ -100,9 +133,9 @@ def _place(output: str | None, path: str) -> Path | None:
 def _get_tree(client: "Client", where: tuple[str, str, str], directory: Path, progress: Progress) -> None:
     """Write what is at or below a path into a directory, without the path itself in front."""
     repo, revision, path = where
-    commit = client.call("find_commit", repo=repo, revision=revision)  # the branch may move on while this takes its time
+    commit = client.call("resolve_commit", repo=repo, revision=revision)  # the branch may move on while this takes its time
     base, empty = clean_path(path), True
-    for entry in _iter_tree(client, repo, commit, base) if commit else ():
+    for entry in client.iterate("walk_file", repo=repo, revision=commit, path=base) if commit else ():
         empty = False
         below = directory / (posixpath.relpath(entry["path"], base) if entry["path"] != base else Path(base).name)
         (below if entry["is_dir"] else below.parent).mkdir(parents=True, exist_ok=True)
@@ -110,13 +143,6 @@ def _get_tree(client: "Client", where: tuple[str, str, str], directory: Path, pr
             _copy(client.get_file(repo, commit, entry["path"]), below, progress)
     if empty and base != "/":
         raise FileNotFound(f"file {base} not found in {repo}@{revision}")
-
-
-def _iter_tree(client: "Client", repo: str, commit: str, path: str) -> Iterator[Facts]:
-    after = ""
-    while page := client.call("walk_file", repo=repo, revision=commit, path=path, after=after):
-        yield from page
-        after = page[-1]["path"]
 
 
 def _copy(pieces: Iterator[bytes], place: Path | None, progress: Progress) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import click
 
 from appliance.cli import verbs
-from appliance.cli.connection import ask_until, call
+from appliance.cli.connection import ask_until, call, iterate
 from appliance.cli.options import styled
 from appliance.cli.output import Facts, Style, datum_progress, print_list, print_one, span, state, state_and_reason
 from appliance.cli.references import parse_job
@@ -24,7 +24,7 @@ _job = click.argument("job", metavar="PIPELINE@ID")
 @styled
 def list_job(job: str | None, pipeline: str | None, style: Style) -> None:
     """List jobs, newest first: all, those of a pipeline, those that share an id."""
-    _print_jobs(style, call("list_job", pipeline=pipeline, job=job))
+    _print_jobs(style, iterate("list_job", pipeline=pipeline, job=job))
 
 
 @verbs.inspect.command("job")
@@ -71,7 +71,7 @@ def stop_job(job: str) -> None:
 def list_datum(job: str, style: Style) -> None:
     """List the datums of a job."""
     pipeline, job_id = parse_job(job)
-    print_list(style, _DATUM_HEADER, call("list_datum", pipeline=pipeline, job=job_id), _datum_row)
+    print_list(style, _DATUM_HEADER, iterate("list_datum", pipeline=pipeline, job=job_id), _datum_row)
 
 
 @verbs.inspect.command("datum")
@@ -86,7 +86,7 @@ def inspect_datum(job: str, datum: str, style: Style) -> None:
 
 
 def _list_set(job_id: str) -> list[Facts]:
-    found: list[Facts] = call("list_job", job=job_id)
+    found: list[Facts] = list(iterate("list_job", job=job_id))
     if not found:
         raise JobNotFound(f"job set {job_id} not found")
     return found
@@ -104,7 +104,7 @@ def _print_job(style: Style, found: Facts) -> None:
     print_one(style, found, lambda job: _describe(job, style))
 
 
-def _print_jobs(style: Style, found: list[Facts]) -> None:
+def _print_jobs(style: Style, found: Iterable[Facts]) -> None:
     print_list(style, _HEADER, found, lambda job: _row(job, style))
 
 

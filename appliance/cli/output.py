@@ -5,9 +5,10 @@ Everything returns text, except the last functions, which print. Texts are those
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import Any
 
 import click
@@ -19,6 +20,7 @@ _S = 1_000_000_000
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _BAR_CELLS = 8
 _REASON_CHARACTERS = 25
+_ROWS_MEASURED = 1000
 _COLOURS = {
     "success": "green",
     "running": "green",
@@ -128,10 +130,17 @@ def bar(succeeded: int, unfinished: int, failed: int) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return rows below a header in aligned columns; escape sequences of colours take no room."""
-    cells = [[one_line(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(_width(row[column]) for row in cells) for column in range(len(header))]
-    lines = (" ".join(cell + " " * (wide - _width(cell)) for cell, wide in zip(row, widths, strict=True)) for row in cells)
-    return "".join(f"{line.rstrip()}\n" for line in lines)
+    return "".join(iter_table(header, rows))
+
+
+def iter_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table. Its columns are as wide as the first rows want; a longer cell after those stands out."""
+    waiting = iter(rows)
+    first = [[one_line(cell) for cell in row] for row in (header, *islice(waiting, _ROWS_MEASURED))]
+    widths = [max(_width(row[column]) for row in first) for column in range(len(header))]
+    for row in chain(first, ([one_line(cell) for cell in row] for row in waiting)):
+        line = " ".join(cell + " " * (wide - _width(cell)) for cell, wide in zip(row, widths, strict=True))
+        yield f"{line.rstrip()}\n"
 
 
 def one_line(cell: str) -> str:
@@ -175,12 +184,13 @@ def _public_field(key: str, value: Any) -> tuple[str, Any]:
 # -- printing
 
 
-def print_list(style: Style, header: Sequence[str], found: Sequence[Facts], row: Callable[[Facts], Sequence[str]]) -> None:
-    """Print results as a table, or raw."""
+def print_list(style: Style, header: Sequence[str], found: Iterable[Facts], row: Callable[[Facts], Sequence[str]]) -> None:
+    """Print results as they come, as a table or raw."""
     if style.raw:
         print_objects(style, found)
-    else:
-        click.echo(table(header, map(row, found)), nl=False)
+        return
+    for line in iter_table(header, map(row, found)):
+        click.echo(line, nl=False)
 
 
 def print_one(style: Style, found: Facts, describe: Callable[[Facts], Mapping[str, str | None]]) -> None:
@@ -191,6 +201,7 @@ def print_one(style: Style, found: Facts, describe: Callable[[Facts], Mapping[st
         click.echo(lines(describe(found)), nl=False)
 
 
-def print_objects(style: Style, found: Sequence[Facts]) -> None:
-    """Print results raw."""
-    click.echo(objects(public(list(found)), yaml=style.yaml), nl=False)
+def print_objects(style: Style, found: Iterable[Facts]) -> None:
+    """Print results raw, as they come."""
+    for item in found:
+        click.echo(objects([public(item)], yaml=style.yaml), nl=False)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from appliance.cli import verbs
-from appliance.cli.connection import call
+from appliance.cli.connection import call, iterate
 from appliance.cli.options import one_or_all, styled
 from appliance.cli.output import Facts, Style, objects, print_list, print_one, state
 from appliance.errors import InvalidRequest, InvalidSpec
@@ -50,7 +50,7 @@ def inspect_pipeline(pipeline: str, style: Style) -> None:
 @styled
 def list_pipeline(pipeline: str | None, specs: bool, style: Style) -> None:
     """List all pipelines, or one."""
-    found = [call("inspect_pipeline", pipeline=pipeline)] if pipeline else call("list_pipeline")
+    found = [call("inspect_pipeline", pipeline=pipeline)] if pipeline else iterate("list_pipeline")
     if specs:
         click.echo(objects((item["spec"] for item in found), yaml=style.yaml), nl=False)
     else:

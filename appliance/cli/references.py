@@ -48,6 +48,15 @@ def parse_file(text: str) -> tuple[str, str, str]:
     return found.repo, found.revision, found.path
 
 
+def parse_pattern(text: str) -> tuple[str, str, str]:
+    """Parse `repo@revision:pattern`; the pattern stays as it is written but for a slash in front."""
+    head, colon, pattern = text.partition(":")
+    repo, revision = parse_commit(head)
+    if not colon:
+        raise InvalidRequest(f'invalid format "{text}": expected repo@branch-or-commit:pattern')
+    return repo, revision, pattern if pattern.startswith("/") else f"/{pattern}"
+
+
 def parse_job(text: str) -> tuple[str, str]:
     """Parse `pipeline@job-id`."""
     pipeline, at, job = text.partition("@")

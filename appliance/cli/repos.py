@@ -3,7 +3,7 @@
 import click
 
 from appliance.cli import verbs
-from appliance.cli.connection import call
+from appliance.cli.connection import call, iterate
 from appliance.cli.options import one_or_all, styled
 from appliance.cli.output import Facts, Style, print_list, print_one, size
 
@@ -43,7 +43,7 @@ def list_repo(style: Style) -> None:
     print_list(
         style,
         _HEADER,
-        call("list_repo"),
+        iterate("list_repo"),
         lambda repo: (repo["name"], style.when(repo["created_ns"]), size(repo["size_bytes"]), repo["description"]),
     )
 

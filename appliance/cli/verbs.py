@@ -12,7 +12,8 @@ _MODULES = {
     "repo": ("repos",),
     "branch": ("branches",),
     "commit": ("commits",),
-    "file": ("files", "put"),
+    "file": ("files", "put", "comparing"),
+    "directory": ("files",),
     "pipeline": ("pipelines",),
     "job": ("jobs",),
     "datum": ("jobs",),
@@ -45,6 +46,8 @@ class Verb(click.Group):
 
 def plural(noun: str) -> str:
     """Return the plural of a noun of ours."""
+    if noun.endswith("y"):
+        return f"{noun[:-1]}ies"
     return f"{noun}es" if noun.endswith("ch") else f"{noun}s"
 
 
@@ -75,6 +78,10 @@ list_ = _verb("list", "Show many things, a line each.")
 delete = _verb("delete", "Remove something.")
 start = _verb("start", "Start a commit, a pipeline or a transaction.")
 finish = _verb("finish", "Finish a commit or a transaction.")
+subscribe = _verb("subscribe", "Print things as they happen.")
+glob = _verb("glob", "Find files by a pattern.")
+diff = _verb("diff", "Show what differs between commits.")
+copy = _verb("copy", "Copy files within the appliance.")
 squash = _verb("squash", "Fold commits into those after them.")
 clear = _verb("clear", "Undo what was written into an open commit.")
 find = _verb("find", "Find the commits that touched a file.")

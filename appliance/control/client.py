@@ -55,6 +55,13 @@ class Client:
         with self._request("POST", f"/v1/{name}", json.dumps(given).encode()) as response:
             return json.loads(response.read())["result"]
 
+    def iterate(self, name: str, **arguments: Any) -> Iterator[Any]:
+        """Make a call that has any number of answers and yield them as they come; arguments of None are left out."""
+        given = {key: value for key, value in arguments.items() if value is not None}
+        with self._request("POST", f"/v1/{name}", json.dumps(given).encode()) as response:
+            for line in response:
+                yield json.loads(line)["item"]
+
     def put_blob(self, content: IO[bytes] | Iterable[bytes]) -> str:
         """Send bytes to be put later and return their digest."""
         with self._request("PUT", "/v1/blob", content) as response:

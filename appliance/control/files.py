@@ -7,6 +7,7 @@ from itertools import islice
 from threading import Event
 
 from appliance.app import App
+from appliance.control.describing import FileInfo, describe_directory, describe_file
 from appliance.errors import BadDigest, FileNotFound, InvalidPath, InvalidRequest
 from appliance.external.transfers import RemoteObject, download, iter_objects
 from appliance.external.urls import parse_url
@@ -24,19 +25,6 @@ class PutFile:
 
     path: str
     digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class FileInfo:
-    """A file or directory as listed; directories end in a slash and have the size of everything below them."""
-
-    path: str
-    is_dir: bool
-    size_bytes: int
-    digest: str | None
-    etag: str | None
-    modified_ns: int | None
-    commit: str | None
 
 
 class FileCalls:
@@ -110,27 +98,38 @@ class FileCalls:
             staged = receiver.finish()
         return keep(self._store, staged)
 
-    def list_file(self, repo: str, revision: str, path: str = "/") -> list[FileInfo]:
-        """What is directly in a directory, or the file itself; a missing path lists nothing."""
-        with self._store.snapshot() as db:
-            snapshot = snapshots.open_revision(db, repo, revision)
-            wanted = clean_path(path)
-            entry = snapshots.find(db, snapshot, wanted) if wanted != "/" else None
-            if entry is not None:
-                return [_file_info(db, entry)]
-            base = wanted.rstrip("/")
-            return [
-                _file_info(db, child.entry) if child.entry else _directory_info(db, snapshot, f"{base}/{child.name}/")
-                for child in listings.iter_children(db, snapshot, wanted)
-            ]
-
     def inspect_file(self, repo: str, revision: str, path: str) -> FileInfo:
         with self._store.snapshot() as db:
             snapshot = snapshots.open_revision(db, repo, revision)
             wanted = clean_path(path)
             if listings.is_directory(db, snapshot, wanted):
-                return _directory_info(db, snapshot, wanted.rstrip("/") + "/")
-            return _file_info(db, snapshots.get_file(db, snapshot, wanted))
+                return describe_directory(db, snapshot, wanted.rstrip("/") + "/")
+            return describe_file(db, snapshots.get_file(db, snapshot, wanted))
+
+    def copy_file(
+        self, repo: str, revision: str, path: str, to_repo: str, to_branch: str, to_path: str, append: bool = False
+    ) -> str:
+        """Copy a file, or a directory with everything below it, in one commit; return its id. No bytes are moved."""
+
+        def copy(db: Db) -> str:
+            source = snapshots.open_revision(db, repo, revision)
+            writing = history.begin_write(db, to_repo, to_branch)
+            target = clean_path(to_path)
+            files.copy_tree(db, source, clean_path(path), writing.commit, target, append=append)
+            history.end_write(db, writing)
+            return writing.commit.id
+
+        return self._store.write(copy)
+
+    def make_directory(self, repo: str, branch: str, path: str) -> None:
+        """Make an explicit, empty directory."""
+
+        def make(db: Db) -> None:
+            writing = history.begin_write(db, repo, branch)
+            files.make_directory(db, writing.commit, check_path(f"{clean_path(path)}/", strict=self._strict))
+            history.end_write(db, writing)
+
+        self._store.write(make)
 
     def delete_file(self, repo: str, branch: str, path: str, recursive: bool = False) -> None:
         """Remove a file, or with `recursive` everything below a directory; a missing path is no error."""
@@ -147,19 +146,6 @@ class FileCalls:
             history.end_write(db, writing)
 
         self._store.write(delete)
-
-    def walk_file(self, repo: str, revision: str, path: str = "/", after: str = "", limit: int = 1000) -> list[FileInfo]:
-        """A page of the files at or below a path, in order of paths."""
-        with self._store.snapshot() as db:
-            snapshot = snapshots.open_revision(db, repo, revision)
-            wanted = clean_path(path)
-            entry = snapshots.find(db, snapshot, wanted) if wanted != "/" else None
-            if entry is not None:
-                return [_file_info(db, entry)] if not after else []
-            page = listings.list_page(
-                db, snapshot, prefix=wanted.rstrip("/") + "/", delimiter="", after=after or None, limit=limit
-            )
-            return [_file_info(db, item) for item in page.items if isinstance(item, snapshots.Entry)]
 
 
 def keep(store: Store, staged: StagedBlob) -> Content:
@@ -225,15 +211,3 @@ def _target(path: str, found: RemoteObject, *, exact: bool) -> str:
     if "//" in relative or relative.startswith("/"):
         raise InvalidPath(f"path (/{relative}) invalid: empty path elements are not allowed")
     return f"{clean_path(path).rstrip('/')}/{relative}"
-
-
-def _file_info(db: Db, entry: snapshots.Entry) -> FileInfo:
-    is_dir = entry.kind == snapshots.Kind.DIRECTORY
-    digest = None if is_dir else blobs.get_digest(db, entry.content).hex()
-    version = snapshots.get_version(db, entry)
-    return FileInfo(entry.path, is_dir, entry.content.size_bytes, digest, entry.content.etag, entry.modified_ns, version)
-
-
-def _directory_info(db: Db, snapshot: snapshots.Snapshot, path: str) -> FileInfo:
-    size_bytes = sum(entry.content.size_bytes for entry in snapshots.iter_entries(db, snapshot, path))
-    return FileInfo(path, True, size_bytes, None, None, None, None)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -23,11 +23,14 @@ from appliance.app import App, open_app
 from appliance.config import Config, short_path
 from appliance.control.calls import Calls
 from appliance.control.files import FileCalls, keep, open_file
+from appliance.control.follow import find_start, iter_finished
 from appliance.control.requests import Requests
+from appliance.control.streams import Spool, Streams
 from appliance.control.transactions import Transactions, arguments_type, collect_requests
 from appliance.errors import ApplianceError, InvalidRequest, NotFound
 from appliance.httpd import BodyTooLarge, Reply, Request
 from appliance.store import jobs, logs
+from appliance.store.commits import Origin
 from appliance.store.jobs import Job
 from appliance.store.logs import LogLine
 
@@ -45,6 +48,16 @@ class _Call:
     arguments: type[msgspec.Struct]
 
 
+class Subscription(msgspec.Struct, forbid_unknown_fields=True):
+    """What `subscribe_commit` is asked."""
+
+    repo: str
+    branch: str
+    after: str | None = None
+    new: bool = False
+    origin: Origin | None = None
+
+
 class Control:
     """Answers commands about one open appliance."""
 
@@ -53,6 +66,7 @@ class Control:
         self._requests = collect_requests(Requests(app))
         self._transactions = Transactions(app.store, self._requests)
         self._calls = _collect(Calls(app)) | _collect(FileCalls(app)) | _collect(self._transactions)
+        self._streams = _collect(Streams(), skip=1)
         del self._calls["add"]  # what a request inside a transaction does
 
     async def handle(self, request: Request) -> Reply:
@@ -81,15 +95,37 @@ class Control:
     async def _call(self, name: str, body: bytes) -> Reply:
         if name in self._requests:
             return _result(await trio.to_thread.run_sync(self._run_request, name, body))
+        if name in self._streams:
+            return await self._stream(name, body)
+        if name == "subscribe_commit":
+            return await self._subscribe(_decode(name, body, Subscription))
         call = self._calls.get(name)
         if call is None:
             raise NotFound(f"no such call: {name}")
-        try:
-            given = msgspec.json.decode(body, type=call.arguments)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidRequest(f"{name}: {error}") from None
-        arguments = {field: getattr(given, field) for field in call.arguments.__struct_fields__}
+        arguments = _fields(_decode(name, body, call.arguments))
         return _result(await trio.to_thread.run_sync(partial(call.method, **arguments)))
+
+    async def _stream(self, name: str, body: bytes) -> Reply:
+        stream = self._streams[name]
+        arguments = _fields(_decode(name, body, stream.arguments))
+        spool = Spool(self._app.store.directory / "staging")
+
+        def fill() -> None:
+            with self._app.store.snapshot() as db:
+                spool.fill(stream.method(db, **arguments))
+
+        try:
+            await trio.to_thread.run_sync(fill)
+        except BaseException:
+            spool.close()
+            raise
+        return Reply(200, [("Content-Type", "application/x-ndjson")], spool.lines())
+
+    async def _subscribe(self, wanted: Subscription) -> Reply:
+        store, repo, branch = self._app.store, wanted.repo, wanted.branch
+        find = partial(find_start, store, repo, branch, wanted.after, new=wanted.new)
+        lines = iter_finished(store, repo, branch, await trio.to_thread.run_sync(find), wanted.origin)
+        return Reply(200, [("Content-Type", "application/x-ndjson")], lines)
 
     def _run_request(self, name: str, body: bytes) -> object:
         """Make a change: now, or as part of the transaction it names."""
@@ -150,13 +186,27 @@ class Control:
             return logs.list_log_lines(db, job_row, datum=datum, after=after), ended
 
 
-def _collect(owner: object) -> dict[str, _Call]:
-    """Return the public methods of an object as calls, with a type for their arguments."""
+def _collect(owner: object, *, skip: int = 0) -> dict[str, _Call]:
+    """Return the public methods of an object as calls, with a type for their arguments but for the first `skip`."""
     calls = {}
     for name, method in inspect.getmembers(owner, inspect.ismethod):
         if not name.startswith("_"):
-            calls[name] = _Call(method, arguments_type(name, method))
+            calls[name] = _Call(method, arguments_type(name, method, skip=skip))
     return calls
+
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def _decode(name: str, body: bytes, arguments: type[S]) -> S:
+    try:
+        return msgspec.json.decode(body, type=arguments)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{name}: {error}") from None
+
+
+def _fields(given: msgspec.Struct) -> dict[str, Any]:
+    return {field: getattr(given, field) for field in given.__struct_fields__}
 
 
 def _only(given: dict[str, str], *names: str) -> dict[str, str]:

@@ -119,10 +119,10 @@ def collect_requests(owner: object) -> dict[str, Request]:
     return found
 
 
-def arguments_type(name: str, method: Callable[..., Any]) -> type[msgspec.Struct]:
-    """Return a type for the arguments of a method."""
+def arguments_type(name: str, method: Callable[..., Any], *, skip: int = 0) -> type[msgspec.Struct]:
+    """Return a type for the arguments of a method but for the first `skip`."""
     fields: list[Any] = []
-    for parameter in inspect.signature(method, eval_str=True).parameters.values():
+    for parameter in list(inspect.signature(method, eval_str=True).parameters.values())[skip:]:
         field = (parameter.name, parameter.annotation)
         fields.append(field if parameter.default is parameter.empty else (*field, parameter.default))
     return msgspec.defstruct(name, fields, forbid_unknown_fields=True)

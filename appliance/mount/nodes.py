@@ -219,7 +219,7 @@ def _join(directory: str, name: str) -> str:
 
 
 def _iter_tops(db: Db, after: str) -> Generator[Child, None, None]:
-    for name in sorted(repo.name for repo in repos.list_repos(db)):
+    for name in sorted(repo.name for repo in repos.iter_repos(db)):
         found = _find_top(db, name) if name > after else None
         if found is not None:
             yield Child(name, name, found)

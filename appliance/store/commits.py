@@ -54,6 +54,12 @@ def get_by_row(db: Db, row: int) -> Commit:
     return Commit(*db.row(_SELECT + "WHERE c.id = ?", (row,)))
 
 
+def find_by_row(db: Db, row: int) -> Commit | None:
+    """Return the commit with the store's number `row`, None if it was taken out of history."""
+    found = db.row(_SELECT + "WHERE c.id = ?", (row,))
+    return Commit(*found) if found else None
+
+
 def get_repo_id(db: Db, repo: str) -> int:
     """Return the store's number of a repo or raise RepoNotFound."""
     repo_id: int | None = db.value("SELECT id FROM repos WHERE name = ? AND kind = 'user'", (repo,))
@@ -143,6 +149,28 @@ def list_set(db: Db, commit_id: CommitId) -> list[Commit]:
     if not rows:
         raise CommitNotFound(f"commit set {commit_id} not found")
     return [Commit(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitSet:
+    """The commits that share an id, counted by what became of them."""
+
+    id: CommitId
+    commits: int
+    unfinished: int
+    failed: int
+    started_ns: int
+    changed_ns: int
+
+
+def iter_sets(db: Db) -> Iterator[CommitSet]:
+    """Yield the ids that commits have, newest first."""
+    sql = """
+        SELECT lower(hex(global_id)), count(*), sum(finished_ns IS NULL), sum(error IS NOT NULL), min(started_ns),
+               max(coalesce(finished_ns, started_ns))
+        FROM commits c JOIN repos r ON r.id = c.repo_id WHERE r.kind = 'user' GROUP BY global_id ORDER BY max(c.id) DESC
+    """
+    return (CommitSet(*row) for row in db.execute(sql))
 
 
 def list_provenance(db: Db, commit: Commit) -> list[Commit]:

@@ -28,6 +28,27 @@ def iter_diff(db: Db, old: Snapshot, new: Snapshot, path: str = "/") -> Iterator
             yield before, after
 
 
+def iter_diff_moved(db: Db, old: Snapshot, old_path: str, new: Snapshot, new_path: str) -> Iterator[Change]:
+    """Yield what differs between two paths of any names, and below them, by what comes behind; looks at every entry."""
+    sides = (_iter_relative(db, old, old_path, 0), _iter_relative(db, new, new_path, 1))
+    for _, group in itertools.groupby(heapq.merge(*sides, key=lambda item: item[:2]), key=lambda item: item[0]):
+        pair: list[Entry | None] = [None, None]
+        for _, side, entry in group:
+            pair[side] = entry
+        if not is_same(db, *pair):
+            yield pair[0], pair[1]
+
+
+def _iter_relative(db: Db, snapshot: Snapshot, path: str, side: int) -> Iterator[tuple[str, int, Entry]]:
+    entry = snapshots.find(db, snapshot, path) if path != "/" else None
+    if entry is not None:
+        yield "", side, entry
+        return
+    base = path.rstrip("/") + "/"
+    for below in snapshots.iter_entries(db, snapshot, base):
+        yield below.path.removeprefix(base), side, below
+
+
 def is_same(db: Db, one: Entry | None, other: Entry | None) -> bool:
     """Tell whether two versions of a path hold the same, metadata included."""
     if one is None or other is None:

@@ -6,13 +6,13 @@ File and directory of one name exclude each other, and that is checked at the wr
 import time
 from collections.abc import Iterable
 
-from appliance.errors import InvalidPath, PathConflict
+from appliance.errors import InvalidPath, InvalidRequest, PathConflict
 from appliance.names import check_path, parents
 from appliance.store.blobs import Content, join, joined_etag
 from appliance.store.commits import Commit
 from appliance.store.database import Db
 from appliance.store.listings import is_directory
-from appliance.store.snapshots import Entry, Kind, Metadata, Snapshot, find, iter_entries, open_commit, pack
+from appliance.store.snapshots import Entry, Kind, Metadata, Snapshot, find, freeze, get_file, iter_entries, open_commit, pack
 
 
 def put_file(db: Db, commit: Commit, path: str, content: Content, metadata: Metadata | None = None) -> Entry:
@@ -34,6 +34,32 @@ def append_file(db: Db, commit: Commit, path: str, content: Content, metadata: M
     both = (before.content, content)
     joined = join(db, ((item, 0, item.size_bytes) for item in both), joined_etag(both))
     return put_file(db, commit, path, joined, before.metadata if metadata is None else metadata)
+
+
+def copy_tree(db: Db, source: Snapshot, path: str, commit: Commit, target: str, *, append: bool = False) -> int:
+    """Put what is at or below `path` of a snapshot at or below `target` in an open commit; no bytes are moved.
+
+    Returns how many entries that were. Raises FileNotFound, InvalidRequest for a directory copied into itself, and what
+    `put_file` raises.
+    """
+    place = append_file if append else put_file
+    entry = find(db, source, path) if path != "/" else None
+    if entry is not None:
+        place(db, commit, target, entry.content, entry.metadata)
+        return 1
+    if source.commit is not None and source.commit.row == commit.row and f"{target}/".startswith(f"{path.rstrip('/')}/"):
+        raise InvalidRequest(f"cannot copy {path} into itself")
+    count = 0
+    for entry in iter_entries(db, freeze(source), path.rstrip("/") + "/"):
+        below = target.rstrip("/") + entry.path.removeprefix(path.rstrip("/"))
+        if entry.kind == Kind.DIRECTORY:
+            make_directory(db, commit, below, entry.metadata)
+        else:
+            place(db, commit, below, entry.content, entry.metadata)
+        count += 1
+    if not count:
+        get_file(db, source, path)  # says that there is none
+    return count
 
 
 def make_directory(db: Db, commit: Commit, path: str, metadata: Metadata | None = None) -> Entry:

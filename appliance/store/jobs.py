@@ -7,6 +7,7 @@ same plan.
     datum  waiting → running → success | failed, or skipped from the start
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from appliance.errors import InvalidRequest, JobNotFound
@@ -63,11 +64,16 @@ def get_by_row(db: Db, row: int) -> Job:
 
 def list_jobs(db: Db, *, pipeline: str | None = None, job_id: str | None = None) -> list[Job]:
     """Return jobs, newest first, of one pipeline and of one set if asked so."""
+    return list(iter_jobs(db, pipeline=pipeline, job_id=job_id))
+
+
+def iter_jobs(db: Db, *, pipeline: str | None = None, job_id: str | None = None) -> Iterator[Job]:
+    """Yield jobs, newest first, of one pipeline and of one set if asked so. Raises InvalidRequest."""
     if job_id is not None and not is_commit_id(job_id):
         raise InvalidRequest(f'invalid job id "{job_id}"')
     wanted = bytes.fromhex(job_id) if job_id is not None else None
     sql = SELECT + "WHERE (?1 IS NULL OR p.name = ?1) AND (?2 IS NULL OR c.global_id = ?2) ORDER BY j.id DESC"
-    return [Job(*row) for row in db.execute(sql, (pipeline, wanted))]
+    return (Job(*row) for row in db.execute(sql, (pipeline, wanted)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from appliance.errors import AlreadyExists, BranchNotFound, Conflict, InvalidRequest, NotFound, OutputBranch
@@ -87,10 +87,10 @@ def get_repo(db: Db, name: str) -> Repo:
     return Repo(name, description, created_ns, size_bytes, names)
 
 
-def list_repos(db: Db) -> list[Repo]:
-    """Return all repos, newest first (as `pachctl list repo`)."""
-    rows = db.execute("SELECT name FROM repos WHERE kind = 'user' ORDER BY created_ns DESC, id DESC").fetchall()
-    return [get_repo(db, name) for (name,) in rows]
+def iter_repos(db: Db) -> Iterator[Repo]:
+    """Yield all repos, newest first (as `pachctl list repo`)."""
+    names = db.execute("SELECT name FROM repos WHERE kind = 'user' ORDER BY created_ns DESC, id DESC")
+    return (get_repo(db, name) for (name,) in names)
 
 
 def delete_repo(db: Db, name: str) -> None:
@@ -259,9 +259,12 @@ def get_branch(db: Db, repo: str, name: str) -> Branch:
     )
 
 
-def list_branches(db: Db, repo: str) -> list[Branch]:
-    """Return the branches of a repo by age. Raises RepoNotFound."""
-    return [get_branch(db, repo, name) for name in get_repo(db, repo).branches]
+def iter_branches(db: Db, repo: str) -> Iterator[Branch]:
+    """Yield the branches of a repo by age. Raises RepoNotFound."""
+    names = db.execute(
+        "SELECT name FROM branches WHERE repo_id = ? ORDER BY created_ns, id", (commits.get_repo_id(db, repo),)
+    )
+    return (get_branch(db, repo, name) for (name,) in names)
 
 
 def list_all_branches(db: Db) -> list[tuple[str, str, int]]:

@@ -185,6 +185,11 @@ def open_commit(db: Db, commit: Commit) -> Snapshot:
     return Snapshot(tuple(places), commit, tuple(history))
 
 
+def freeze(snapshot: Snapshot) -> Snapshot:
+    """Return the same files, found in a way that what the same write changes afterwards does not reach."""
+    return Snapshot(tuple(Past(line, seq) for line, seq in snapshot.history), snapshot.commit, snapshot.history)
+
+
 def open_revision(db: Db, repo: str, revision: str) -> Snapshot:
     """Return what readers of `repo@revision` see. Raises NotFound kinds, Conflict for an unfinished output commit."""
     if parse_revision(revision) == Revision(revision) and not is_commit_id(revision):

@@ -43,8 +43,9 @@ def test_every_command_is_there() -> None:
         *("create repo", "update repo", "inspect repo", "list repo", "delete repo"),
         *("create branch", "inspect branch", "list branch", "delete branch"),
         *("start commit", "finish commit", "inspect commit", "list commit", "wait commit"),
-        *("squash commit", "delete commit", "clear commit", "find commit"),
+        *("squash commit", "delete commit", "clear commit", "find commit", "subscribe commit"),
         *("put file", "get file", "inspect file", "list file", "delete file"),
+        *("glob file", "copy file", "diff file", "create directory"),
         *("create pipeline", "update pipeline", "inspect pipeline", "list pipeline", "delete pipeline"),
         *("start pipeline", "stop pipeline"),
         *("inspect job", "list job", "stop job", "wait job", "inspect datum", "list datum"),
@@ -83,7 +84,7 @@ def test_output_needs_raw(words: tuple[str, ...], command: click.Command, capsys
 
 
 def test_every_list_and_inspection_can_be_raw() -> None:
-    shown = {words for words, _ in COMMANDS if {"list", "inspect", "wait", "find"} & {*words}}
+    shown = {words for words, _ in COMMANDS if {"list", "inspect", "wait", "find", "subscribe", "glob", "diff"} & {*words}}
     assert {words for words, _ in STYLED} == shown - {("wait", "appliance")}
 
 

@@ -183,7 +183,7 @@ def test_job_deleted_while_its_datum_ends_harms_nobody(lab: Lab, gate: Gate) -> 
     lab.pipeline(COPY, "other")
     assert lab.succeeded(pipeline="other").processed == 2
     with lab.store.snapshot() as db:
-        assert [repo.name for repo in repos.list_repos(db) if repo.name == "edges"] == []
+        assert [repo.name for repo in repos.iter_repos(db) if repo.name == "edges"] == []
 
 
 def test_pipeline_can_be_stopped_while_it_lists_its_datums(lab: Lab) -> None:

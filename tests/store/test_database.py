@@ -42,7 +42,7 @@ def creating(name: str) -> Callable[[Db], None]:
 
 def names(store: Store) -> list[str]:
     with store.snapshot() as db:
-        return sorted(repo.name for repo in repos.list_repos(db))
+        return sorted(repo.name for repo in repos.iter_repos(db))
 
 
 def test_write_gives_its_result(store: Store) -> None:

@@ -281,7 +281,7 @@ def test_deleted_pipeline_takes_jobs_and_repo_along(diamond: Store) -> None:
     for name in ("report", "edges", "sizes"):
         diamond.write(lambda db, name=name: pipelines.delete_pipeline(db, name))
     with diamond.snapshot() as db:
-        assert [repo.name for repo in repos.list_repos(db)] == ["images"]
+        assert [repo.name for repo in repos.iter_repos(db)] == ["images"]
         assert db.value("SELECT count(*) FROM jobs") == db.value("SELECT count(*) FROM datums") == 0
         with pytest.raises(PipelineNotFound):
             pipelines.get_pipeline(db, "edges")

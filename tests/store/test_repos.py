@@ -30,7 +30,7 @@ from appliance.store import Store, repos, uploads
 def test_repos_are_listed_newest_first(store: Store) -> None:
     create_repos(store, "old", "new")
     with store.snapshot() as db:
-        assert [repo.name for repo in repos.list_repos(db)] == ["new", "old"]
+        assert [repo.name for repo in repos.iter_repos(db)] == ["new", "old"]
 
 
 def test_repo_has_the_size_of_master_and_its_branches_by_age(store: Store) -> None:
@@ -236,7 +236,7 @@ def test_deleting_the_last_empty_branch_deletes_the_repo(store: Store) -> None:
     assert store.write(lambda db: repos.delete_empty_branch(db, "images", "dev"))
     assert store.write(lambda db: repos.delete_empty_branch(db, "images", "master"))
     with store.snapshot() as db:
-        assert repos.list_repos(db) == []
+        assert list(repos.iter_repos(db)) == []
 
 
 @pytest.mark.parametrize("path", ["/a", "/dir/"])
