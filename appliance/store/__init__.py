@@ -17,6 +17,8 @@
     transactions requests that are collected and run as one write
     uploads      multipart uploads in progress
     staging      puts of many files that arrive one by one
+    holds        whose hands blob files are in
+    checking     the checker: consistency (rows), bytecheck (bytes), damage, findings
     pipelines    specs and versions as rows
     jobs         jobs as they are read; running, datums, outputs, logs: their life, parts and traces
 
@@ -35,7 +37,8 @@ from typing import TypeVar
 
 from appliance.errors import Conflict
 from appliance.store.blobs import Blobs
-from appliance.store.database import Changes, Db, Durability, ReadDb, Readers, Writer, connect
+from appliance.store.database import Changes, Db, Durability, ReadDb, Readers, Writer, checkpoint, connect, make_shrinkable
+from appliance.store.holds import Digest
 from appliance.store.schema import migrate
 
 __all__ = ["Changes", "Db", "Durability", "Store"]
@@ -57,10 +60,14 @@ class Store:
             db = connect(directory / "appliance.db", durability, Db)
             undo.callback(db.close)
             migrate(db)
+            make_shrinkable(db)
             self.blobs = Blobs(directory, durability)
+            for (digest,) in db.execute("SELECT digest FROM damaged_blobs").fetchall():
+                self.blobs.holds.set_damaged(digest)
             undo.pop_all()
         self._readers = Readers(lambda: connect(directory / "appliance.db", durability, ReadDb))
         self._writer = Writer(db, self._announce)
+        self.blobs.holds.on_mended = self._forget_damage
 
     def snapshot(self) -> AbstractContextManager[Db]:
         """Lend a connection whose answers are all of one moment; from any thread, never across an await."""
@@ -81,6 +88,21 @@ class Store:
         """
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def settle(self, timeout_s: float) -> bool:
+        """Make all commits durable, also in the mode `fast`, and wait until no reader is left that has not seen them.
+
+        Tells whether that was in time. What no row refers to now, no reader can ask for any more.
+        """
+        db = connect(self.directory / "appliance.db", self.durability, Db)
+        try:
+            checkpoint(db)
+        finally:
+            db.close()
+        return self._readers.drain(timeout_s)
+
+    def _forget_damage(self, digest: Digest) -> None:
+        self.submit(lambda db: db.execute("DELETE FROM damaged_blobs WHERE digest = ?", (digest,)))
 
     def close(self) -> None:
         """Finish queued writes and let go of the directory."""

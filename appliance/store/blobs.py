@@ -12,21 +12,25 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NewType
+from typing import IO
+from weakref import WeakKeyDictionary
 
 from appliance.errors import BadDigest, StoreDamaged
 from appliance.store.database import Db, Durability
+from appliance.store.holds import BlobFile, Digest, Holds
 
-Digest = NewType("Digest", bytes)
-"""SHA-256 of a blob, 32 bytes."""
+__all__ = ["Content", "Digest", "Extent", "StagedBlob"]
 
 INLINE_BYTES = 32 * 1024
 READ_BYTES = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class StagedBlob:
-    """Bytes received and hashed, not yet permanent. Exactly one of `data` and `file` is set."""
+    """Bytes received and hashed, not yet permanent. Exactly one of `data` and `file` is set.
+
+    What was published is safe from the collector for as long as somebody has this object: until a row refers to it.
+    """
 
     size_bytes: int
     digest: Digest
@@ -111,6 +115,8 @@ class Blobs:
         self._staging.mkdir(exist_ok=True)
         self._device = self._files.stat().st_dev
         self._settled: set[Path] = set()
+        self.holds = Holds(self._files, self._staging)
+        self._published: WeakKeyDictionary[StagedBlob, BlobFile] = WeakKeyDictionary()
         if self._durable:  # what was just made: the database, the directories here, and this one
             _sync_directory(directory)
             _sync_directory(directory.parent)
@@ -153,26 +159,41 @@ class Blobs:
         """Tell whether a file can become ours by renaming: same file system, and no other owner who could reopen it."""
         return status.st_dev == self._device and status.st_uid == os.geteuid()
 
-    def path(self, digest: Digest) -> Path:
-        """Return where the file of a large blob is."""
-        name = digest.hex()
-        return self._files / name[:2] / name[2:]
+    def path(self, digest: Digest) -> BlobFile:
+        """Return where the file of a large blob is; it stays there for as long as the caller keeps the answer."""
+        return self.holds.get(digest)
+
+    def get_intact(self, digest: Digest, size_bytes: int) -> BlobFile:
+        """Return the file of a large blob as `path`. Raises StoreDamaged unless it is there, whole as far as is known."""
+        file = self.path(digest)
+        if self.holds.is_damaged(digest):
+            raise StoreDamaged(f"blob file {digest.hex()} is damaged")
+        try:
+            found = file.stat().st_size
+        except FileNotFoundError:
+            raise StoreDamaged(f"blob file {digest.hex()} is missing") from None
+        if found != size_bytes:
+            raise StoreDamaged(f"blob file {digest.hex()} has {found} bytes instead of {size_bytes}")
+        return file
 
     def publish(self, staged: StagedBlob) -> None:
         """Make staged bytes permanent, so that a row may refer to them; small ones become so with their row.
 
-        The file is in place and durable on return. Bytes that exist already only drop the staged copy. Raises BadDigest
-        if the size on disk is not `staged.size_bytes`. Blocks for the disk: call from a worker thread.
+        The file is in place and durable on return. Bytes that exist already only drop the staged copy, unless they are known
+        to be damaged: then the copy replaces them. Raises BadDigest if the size on disk is not `staged.size_bytes`. Blocks
+        for the disk: call from a worker thread.
         """
         if staged.file is None:
             return
         target = self.path(staged.digest)
-        if target.exists():
+        self._published[staged] = target
+        if _has_size(target, staged.size_bytes) and not self.holds.is_damaged(staged.digest):
             staged.discard()
         else:
             self._settle(staged.file, staged.size_bytes)
             self._make_directory(target.parent)
             staged.file.rename(target)
+            self.holds.mend(staged.digest)
         if self._durable:  # also for bytes that were there: whoever put them there may not have synced yet
             _sync_directory(target.parent)
 
@@ -195,6 +216,13 @@ class Blobs:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _has_size(file: Path, size_bytes: int) -> bool:
+    try:
+        return file.stat().st_size == size_bytes
+    except FileNotFoundError:
+        return False
 
 
 def _lease(file: IO[bytes]) -> bool:
@@ -230,17 +258,19 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """A range of a blob. `data` holds the whole blob if it is a small one, `file` names it otherwise."""
+    """A range of a blob. `data` holds the whole blob if it is a small one, `file` names it otherwise, and keeps it there."""
 
     offset: int
     size_bytes: int
     data: bytes | None
-    file: Path | None
+    file: BlobFile | None
 
 
 def record(db: Db, staged: StagedBlob) -> Content:
-    """Return the content for a published blob, making its row if there is none."""
-    blob_id = db.value("SELECT id FROM blobs WHERE digest = ?", (staged.digest,))
+    """Return the content for a published blob, making its row if there is none and mending one whose bytes are damaged."""
+    blob_id, data = db.row("SELECT id, data FROM blobs WHERE digest = ?", (staged.digest,)) or (None, None)
+    if data != staged.data and blob_id is not None and (data is None or staged.data is not None):
+        db.execute("UPDATE blobs SET data = ? WHERE id = ?", (staged.data, blob_id))
     if blob_id is None:
         row = (staged.digest, staged.size_bytes, staged.md5, staged.data)
         blob_id = db.execute("INSERT INTO blobs (digest, size_bytes, md5, data) VALUES (?, ?, ?, ?)", row).lastrowid
@@ -269,17 +299,26 @@ def join(db: Db, contents: Iterable[tuple[Content, int, int]], etag: str) -> Con
     size_bytes = sum(piece[2] for piece in pieces)
     if len(pieces) == 1 and _is_whole_blob(db, *pieces[0]):
         return Content(size_bytes, etag, blob_id=pieces[0][0])
-    digest = hashlib.sha256()
-    for blob_id, offset, size in pieces:
-        digest.update(db.value("SELECT digest FROM blobs WHERE id = ?", (blob_id,)))
-        digest.update(offset.to_bytes(8, "big") + size.to_bytes(8, "big"))
-    row = (digest.digest(), size_bytes)
+    row = (_digest_pieces(db, pieces), size_bytes)
     list_id = db.execute("INSERT INTO extent_lists (digest, size_bytes) VALUES (?, ?)", row).lastrowid
     db.executemany(
         "INSERT INTO extents (list_id, position, blob_id, blob_offset, size_bytes) VALUES (?, ?, ?, ?, ?)",
         ((list_id, position, *piece) for position, piece in enumerate(pieces)),
     )
     return Content(size_bytes, etag, list_id=list_id)
+
+
+def digest_list(db: Db, list_id: int) -> bytes:
+    """Return the digest of an extent list as it follows from its extents."""
+    return _digest_pieces(db, _pieces(db, Content(0, "", list_id=list_id)))
+
+
+def _digest_pieces(db: Db, pieces: Iterable[tuple[int, int, int]]) -> bytes:
+    digest = hashlib.sha256()
+    for blob_id, offset, size in pieces:
+        digest.update(db.value("SELECT digest FROM blobs WHERE id = ?", (blob_id,)))
+        digest.update(offset.to_bytes(8, "big") + size.to_bytes(8, "big"))
+    return digest.digest()
 
 
 def _cut(db: Db, content: Content, offset: int, size_bytes: int) -> Iterator[tuple[int, int, int]]:
@@ -312,14 +351,23 @@ def get_digest(db: Db, content: Content) -> Digest:
 
 
 def list_extents(db: Db, blobs: Blobs, content: Content) -> list[Extent]:
-    """Return where the bytes of some content are, in order. Raises StoreDamaged if a row is missing."""
+    """Return where the bytes of some content are, in order.
+
+    Raises StoreDamaged if any of them are known to be damaged, missing or too few, so that nobody sends what is wrong: small
+    blobs are hashed, which costs less than reading them; files are measured.
+    """
     extents = []
     for blob_id, offset, size_bytes in _pieces(db, content):
-        row = db.row("SELECT digest, data FROM blobs WHERE id = ?", (blob_id,))
+        row = db.row("SELECT digest, size_bytes, data FROM blobs WHERE id = ?", (blob_id,))
         if row is None:
             raise StoreDamaged(f"blob {blob_id} is referred to and has no row")
-        digest, data = row
-        extents.append(Extent(offset, size_bytes, data, None if data is not None else blobs.path(digest)))
+        digest, whole, data = row
+        if data is None:
+            extents.append(Extent(offset, size_bytes, None, blobs.get_intact(digest, whole)))
+            continue
+        if hashlib.sha256(data).digest() != digest:
+            raise StoreDamaged(f"blob {digest.hex()} is damaged")
+        extents.append(Extent(offset, size_bytes, data, None))
     if sum(extent.size_bytes for extent in extents) != content.size_bytes:
         raise StoreDamaged(f"content of {content.size_bytes} bytes has other extents than recorded")
     return extents

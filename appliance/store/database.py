@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 _CACHE_KIB = 16_384
 _BATCH = 256
 _LONGEST_GATHER_S = 0.002
+_INCREMENTAL = 2
+_DRAIN_S = 0.01
 
 
 @dataclass(slots=True)
@@ -126,6 +128,28 @@ def _configure(db: Db, durability: Durability) -> None:
     db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'durable' else 'NORMAL'}")
     db.execute("PRAGMA foreign_keys = ON")
     db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+
+
+def make_shrinkable(db: Db) -> None:
+    """Let the database file give pages back, for which it is rewritten once: at nearly no cost while it is new.
+
+    A process that is killed meanwhile leaves it as it was; without the space for a second copy it stays as it is until the
+    next start.
+    """
+    if db.value("PRAGMA auto_vacuum") == _INCREMENTAL:
+        return
+    try:
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("VACUUM")
+    except sqlite3.OperationalError as error:
+        _log.warning("the database can not be rewritten, and its file will not shrink: %s", error)
+
+
+def checkpoint(db: Db) -> None:
+    """Make every commit durable whatever the mode, and give the space of the log back if nobody is using it."""
+    db.execute("PRAGMA busy_timeout = 0")
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 @dataclass(slots=True)
@@ -266,6 +290,7 @@ class Readers:
     def __init__(self, open_connection: Callable[[], ReadDb]) -> None:
         self._open = open_connection
         self._idle: list[ReadDb] = []
+        self._reading: set[object] = set()
         self._closed = False
 
     @contextmanager
@@ -276,15 +301,28 @@ class Readers:
         except IndexError:
             db = self._open()
             db.execute("PRAGMA query_only = ON")
+        token = object()
+        self._reading.add(token)
         db.execute("BEGIN")
         try:
             yield db
         finally:
             db.end()
+            self._reading.discard(token)
             if self._closed:
                 db.close()
             else:
                 self._idle.append(db)
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until every snapshot that is open now has ended; tell whether that was in time."""
+        deadline = time.monotonic() + timeout_s
+        reading = self._reading.copy()
+        while reading & self._reading:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_DRAIN_S)
+        return True
 
     def close(self) -> None:
         """Close the idle ones; those still lent close when they come back."""

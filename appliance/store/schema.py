@@ -23,7 +23,7 @@ from appliance.errors import Conflict
 migrations = Migrations("appliance")
 
 _INITIAL = (
-    # A repo holds branches and commits. `kind` is user; Pachyderm's meta and spec repos would be others.
+    # A repo holds branches and commits. `kind` is user, or deleted while its rows wait for the collector; nobody sees those.
     """
     CREATE TABLE repos (
         id INTEGER PRIMARY KEY,
@@ -336,6 +336,21 @@ _TRANSACTIONS = "CREATE TABLE transactions (id TEXT PRIMARY KEY, created_ns INTE
 def transactions(db: Database) -> None:
     """Requests that are collected and then run as one write."""
     db.conn.execute(_TRANSACTIONS)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def damaged_blobs(db: Database) -> None:
+    """Blob files in which a check found wrong bytes. Nobody is given them until the same bytes are put again.
+
+    Small blobs are hashed whenever they are read, and what is missing or too short is seen by its size; neither is here.
+    """
+    db.conn.execute("CREATE TABLE damaged_blobs (digest BLOB PRIMARY KEY, found_ns INTEGER NOT NULL) WITHOUT ROWID")
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def deleted_repos(db: Database) -> None:
+    """The kind `deleted`: a repo without name and branches whose rows the collector removes bit by bit."""
+    db.conn.execute("CREATE INDEX repos_deleted ON repos (id) WHERE kind = 'deleted'")
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -173,10 +173,13 @@ def open_commit(db: Db, commit: Commit) -> Snapshot:
     """Return the snapshot of a commit; one that failed is empty."""
     if commit.error is not None:
         return Snapshot((), commit)
+    return open_seq(db, commit.line, commit.seq, commit)
+
+
+def open_seq(db: Db, line: int | None, seq: int, commit: Commit | None = None) -> Snapshot:
+    """Return what a line shows at one of its commits."""
     places: list[Place] = []
     history: list[tuple[int, int]] = []
-    line: int | None = commit.line
-    seq = commit.seq
     while line is not None:
         base, base_seq, changed = db.row("SELECT base_line_id, base_seq, changed_seq FROM lines WHERE id = ?", (line,))
         places.append(Tip(line) if seq >= changed else Past(line, seq))

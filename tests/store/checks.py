@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from appliance.store import Db, Store, commits, snapshots
+from appliance.store.checking import check as run_check
+from appliance.store.findings import Problem
 
 OVERLAPS = """
     SELECT a.line_id, a.path, a.from_seq, a.until_seq, b.from_seq FROM entries a JOIN entries b
@@ -40,6 +42,7 @@ def check(store: Store) -> list[Path]:
         assert db.value("PRAGMA integrity_check") == "ok"
         problems = [*_wrong_rows(db), *_wrong_blobs(store, db), *_wrong_counts(db)]
         garbage = _unreferenced(store, db)
+    problems += [str(found) for found in run_check(store, deep=True) if isinstance(found, Problem)]
     problems += [f"left in staging: {path.name}" for path in (store.directory / "staging").iterdir()]
     assert not problems, "\n".join(problems)
     return garbage

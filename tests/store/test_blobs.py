@@ -130,7 +130,7 @@ def test_short_file_is_damage(store: Store) -> None:
     file = store.blobs.path(stage_digest(LARGE))
     file.chmod(0o644)
     file.write_bytes(LARGE[:-1])
-    with pytest.raises(StoreDamaged, match="shorter than recorded"):
+    with pytest.raises(StoreDamaged, match="has 51199 bytes instead of 51200"):
         bytes_of(store, content)
     file.write_bytes(LARGE)
 
