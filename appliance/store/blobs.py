@@ -273,8 +273,18 @@ def record(db: Db, staged: StagedBlob) -> Content:
         db.execute("UPDATE blobs SET data = ? WHERE id = ?", (staged.data, blob_id))
     if blob_id is None:
         row = (staged.digest, staged.size_bytes, staged.md5, staged.data)
-        blob_id = db.execute("INSERT INTO blobs (digest, size_bytes, md5, data) VALUES (?, ?, ?, ?)", row).lastrowid
+        blob_id = db.execute(_INSERT_BLOB, row).lastrowid
     return Content(staged.size_bytes, staged.md5.hex(), blob_id=blob_id)
+
+
+def _next_id(table: str) -> str:
+    """Return an expression for an id that no row of the table ever had, whatever the collector removed."""
+    spent = f"(SELECT id FROM spent_ids WHERE table_name = '{table}')"
+    return f"max((SELECT coalesce(max(id), 0) FROM {table}), coalesce({spent}, 0)) + 1"
+
+
+_INSERT_BLOB = f"INSERT INTO blobs (id, digest, size_bytes, md5, data) VALUES ({_next_id('blobs')}, ?, ?, ?, ?)"
+_INSERT_LIST = f"INSERT INTO extent_lists (id, digest, size_bytes) VALUES ({_next_id('extent_lists')}, ?, ?)"
 
 
 def find(db: Db, digest: bytes) -> Content | None:
@@ -300,7 +310,7 @@ def join(db: Db, contents: Iterable[tuple[Content, int, int]], etag: str) -> Con
     if len(pieces) == 1 and _is_whole_blob(db, *pieces[0]):
         return Content(size_bytes, etag, blob_id=pieces[0][0])
     row = (_digest_pieces(db, pieces), size_bytes)
-    list_id = db.execute("INSERT INTO extent_lists (digest, size_bytes) VALUES (?, ?)", row).lastrowid
+    list_id = db.execute(_INSERT_LIST, row).lastrowid
     db.executemany(
         "INSERT INTO extents (list_id, position, blob_id, blob_offset, size_bytes) VALUES (?, ?, ?, ?, ?)",
         ((list_id, position, *piece) for position, piece in enumerate(pieces)),

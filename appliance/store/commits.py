@@ -46,7 +46,8 @@ COLUMNS = """
     c.id, c.repo_id, r.name, lower(hex(c.global_id)), c.line_id, c.seq, c.parent_id, c.branch, c.origin, c.description,
     c.started_ns, c.finished_ns, c.error, c.size_bytes, c.file_count
 """
-_SELECT = f"SELECT {COLUMNS} FROM commits c JOIN repos r ON r.id = c.repo_id "
+# Commits of a deleted repo, which wait for the collector, are nobody's any more.
+_SELECT = f"SELECT {COLUMNS} FROM commits c JOIN repos r ON r.id = c.repo_id AND r.kind = 'user' "
 
 
 def get_by_row(db: Db, row: int) -> Commit:
@@ -111,7 +112,7 @@ def find_in_set(db: Db, repo_id: int, commit_id: CommitId) -> Commit | None:
         return Commit(*row)
     upstream = """
         WITH RECURSIVE up(id) AS (
-            SELECT id FROM commits WHERE global_id = ?
+            SELECT c.id FROM commits c JOIN repos r ON r.id = c.repo_id WHERE c.global_id = ? AND r.kind = 'user'
             UNION SELECT p.upstream_id FROM commit_provenance p JOIN up ON p.commit_id = up.id
         )
     """
@@ -137,7 +138,7 @@ def iter_ancestors(db: Db, commit: Commit) -> Iterator[Commit]:
 def iter_commits(db: Db, repo: str | None = None) -> Iterator[Commit]:
     """Yield the commits of a repo, or all, newest first."""
     if repo is None:
-        rows = db.execute(_SELECT + "WHERE r.kind = 'user' ORDER BY c.id DESC")
+        rows = db.execute(_SELECT + "ORDER BY c.id DESC")
     else:
         rows = db.execute(_SELECT + "WHERE c.repo_id = ? ORDER BY c.id DESC", (get_repo_id(db, repo),))
     return (Commit(*row) for row in rows)

@@ -47,9 +47,11 @@ class Changes:
     """Jobs (row ids) with new log lines."""
     triggers: bool = False
     """A branch got or lost a trigger."""
+    garbage: bool = False
+    """Something was removed that other things may have been kept for."""
 
     def __bool__(self) -> bool:
-        return bool(self.heads or self.repos or self.jobs or self.triggers or self.logs)
+        return bool(self.heads or self.repos or self.jobs or self.triggers or self.logs or self.garbage)
 
     def update(self, other: "Changes") -> None:
         """Add what another write changed."""
@@ -58,6 +60,7 @@ class Changes:
         self.repos = self.repos or other.repos
         self.jobs = self.jobs or other.jobs
         self.triggers = self.triggers or other.triggers
+        self.garbage = self.garbage or other.garbage
 
 
 @dataclass(slots=True)

@@ -169,6 +169,7 @@ def delete_pipeline(db: Db, name: str, *, keep_repo: bool = False) -> None:
     sql = "SELECT 'datum/' || d.id FROM datums d JOIN jobs j ON j.id = d.job_id WHERE j.pipeline_id = ?"
     db.execute(f"DELETE FROM uploads WHERE target IN ({sql})", (pipeline.row,))
     db.execute("DELETE FROM pipelines WHERE id = ?", (pipeline.row,))
+    db.changes.garbage = True
     db.execute("DELETE FROM branch_provenance WHERE branch_id = ?", (branch_id,))
     if not keep_repo:
         repos.delete_repo(db, name)

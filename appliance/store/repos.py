@@ -104,18 +104,15 @@ def delete_repo(db: Db, name: str) -> None:
 
 
 def drop_repo(db: Db, repo_id: int) -> None:
-    """Remove a repo's rows; nothing may rest on it."""
+    """Take a repo away from everybody at once, whatever it holds; nothing may rest on it. Its rows wait for the collector."""
     name = db.value("SELECT name FROM repos WHERE id = ?", (repo_id,))
     sql = "SELECT id, name FROM branches WHERE repo_id = ?"
     for branch_id, branch in db.execute(sql, (repo_id,)).fetchall():
         db.changes.heads.add((name, branch))
         db.execute("DELETE FROM uploads WHERE target = ?", (f"branch/{branch_id}",))
-    # Children before parents: rows of one table that refer to each other can not go by cascade alone.
     db.execute("DELETE FROM branches WHERE repo_id = ?", (repo_id,))
-    db.execute("UPDATE commits SET parent_id = NULL WHERE repo_id = ?", (repo_id,))
-    db.execute("UPDATE lines SET base_line_id = NULL WHERE repo_id = ?", (repo_id,))
-    db.execute("DELETE FROM repos WHERE id = ?", (repo_id,))
-    db.changes.repos = True
+    db.execute("UPDATE repos SET kind = 'deleted', name = name || '@' || id WHERE id = ?", (repo_id,))
+    db.changes.repos = db.changes.garbage = True
 
 
 def _check_unused(db: Db, repo_id: int, name: str) -> None:
@@ -128,7 +125,8 @@ def _check_unused(db: Db, repo_id: int, name: str) -> None:
         raise Conflict(f"cannot delete repo {name}: branch {dependent[0]}@{dependent[1]} depends on it")
     sql = """
         SELECT r.name, lower(hex(d.global_id)) FROM commits u JOIN commit_provenance p ON p.upstream_id = u.id
-        JOIN commits d ON d.id = p.commit_id JOIN repos r ON r.id = d.repo_id WHERE u.repo_id = ?1 AND d.repo_id <> ?1
+        JOIN commits d ON d.id = p.commit_id JOIN repos r ON r.id = d.repo_id
+        WHERE u.repo_id = ?1 AND d.repo_id <> ?1 AND r.kind = 'user'
     """
     if dependent := db.row(sql, (repo_id,)):
         raise Conflict(f"cannot delete repo {name}: commit {dependent[0]}@{dependent[1]} was made from it")

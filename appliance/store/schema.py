@@ -353,6 +353,15 @@ def deleted_repos(db: Database) -> None:
     db.conn.execute("CREATE INDEX repos_deleted ON repos (id) WHERE kind = 'deleted'")
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def spent_ids(db: Database) -> None:
+    """The greatest id of a table that ever was, as far as the collector has removed rows of it.
+
+    Others hold on to blobs and lists by number between a snapshot and a write, so a number must never mean other bytes.
+    """
+    db.conn.execute("CREATE TABLE spent_ids (table_name TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID")
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to this code's schema. Raises Conflict, changing nothing, if it is newer."""
     db = Database(connection)

@@ -83,7 +83,7 @@ def _list_subvenance(db: Db, commit: Commit) -> list[Commit]:
             SELECT commit_id FROM commit_provenance WHERE upstream_id = ?
             UNION SELECT p.commit_id FROM commit_provenance p JOIN down ON p.upstream_id = down.id
         )
-        SELECT id FROM down
+        SELECT d.id FROM down d JOIN commits c ON c.id = d.id JOIN repos r ON r.id = c.repo_id WHERE r.kind = 'user'
     """
     return [commits.get_by_row(db, row) for (row,) in db.execute(sql, (commit.row,)).fetchall()]
 
@@ -179,13 +179,14 @@ def _delete_row(db: Db, commit: Commit) -> None:
     _hand_over_outputs(db, commit)
     sql = "SELECT 'datum/' || d.id FROM datums d JOIN jobs j ON j.id = d.job_id WHERE j.commit_id = ?"
     db.execute(f"DELETE FROM uploads WHERE target IN ({sql})", (commit.row,))
+    db.execute("DELETE FROM commit_provenance WHERE upstream_id = ?", (commit.row,))  # of repos that were deleted
     db.execute("DELETE FROM commits WHERE id = ?", (commit.row,))
     tip = db.value("SELECT max(seq) FROM commits WHERE line_id = ?", (commit.line,))
     if tip is None:
         db.execute("DELETE FROM lines WHERE id = ?", (commit.line,))
     else:
         db.execute("UPDATE lines SET tip_seq = ? WHERE id = ?", (tip, commit.line))
-    db.changes.jobs = True
+    db.changes.jobs = db.changes.garbage = True
 
 
 def _hand_over_outputs(db: Db, commit: Commit) -> None:

@@ -77,6 +77,7 @@ def put_all(db: Db, put_id: str, repo: str, revision: str, *, append: bool = Fal
 def discard_put(db: Db, put_id: str) -> None:
     """End a put without a trace; harmless if it has ended."""
     db.execute("DELETE FROM staged_puts WHERE id = ?", (put_id,))
+    db.changes.garbage = True
 
 
 def _check(db: Db, put_id: str) -> None:

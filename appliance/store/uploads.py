@@ -93,3 +93,4 @@ def _part(row: tuple[Any, ...]) -> Part:
 def delete_upload(db: Db, upload: Upload) -> None:
     """Forget an upload and its parts."""
     db.execute("DELETE FROM uploads WHERE id = ?", (upload.id,))
+    db.changes.garbage = True

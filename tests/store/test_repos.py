@@ -25,6 +25,7 @@ from appliance.errors import (
     RepoNotFound,
 )
 from appliance.store import Store, repos, uploads
+from appliance.store.collecting import collect
 
 
 def test_repos_are_listed_newest_first(store: Store) -> None:
@@ -95,6 +96,7 @@ def test_deleted_repo_takes_its_history_along(store: Store) -> None:
     put(store, "images", "/b", b"2")
     put(store, "images", "/c", b"3", "dev")
     store.write(lambda db: repos.delete_repo(db, "images"))
+    collect(store)
     with store.snapshot() as db:
         left = [db.value(f"SELECT count(*) FROM {table}") for table in ("repos", "branches", "commits", "lines", "entries")]
     assert left == [0] * 5
