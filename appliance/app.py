@@ -30,6 +30,7 @@ from appliance.pipelines.worker import Doors, remove_tree
 from appliance.store import Store, repos
 from appliance.store.blobs import Content
 from appliance.store.snapshots import Entry
+from appliance.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class App:
     s3_endpoint: str
     mount: Path | None
     notices: tuple[str, ...]
+    upkeep: Upkeep
 
 
 @asynccontextmanager
@@ -71,7 +73,10 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(Scheduler(doors, partial(_copy_out, profiles)).run)
         await nursery.start(Clock(store).run)
-        yield App(config, store, profiles, endpoint, mount, notices)
+        upkeep = Upkeep(store)
+        await nursery.start(upkeep.run)
+        stack.callback(upkeep.stop)
+        yield App(config, store, profiles, endpoint, mount, notices, upkeep)
         nursery.cancel_scope.cancel()
 
 

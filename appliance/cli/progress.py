@@ -51,6 +51,40 @@ class Progress:
                 self._bar.update(self._bar.task_ids[0], completed=self._done)
 
 
+class Steps:
+    """Shows on stderr, if that is a terminal, how far something on the other side is, once a second has passed."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._bar: Bar | None = None
+
+    def __enter__(self) -> "Steps":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, what: str, done: int, total: int) -> None:
+        """Show that `done` of `total` things of this kind are done."""
+        if self._bar is None and sys.stderr.isatty() and time.monotonic() - self._started > _PATIENCE_S:
+            self._bar = _open_steps()
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], description=what, completed=done, total=total)
+
+
+def _open_steps() -> "Bar":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    bar = Bar(*shown, console=Console(stderr=True), transient=True)
+    bar.add_task("", total=None)
+    bar.start()
+    return bar
+
+
 def _open_bar(label: str, total_bytes: int | None) -> "Bar":
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn

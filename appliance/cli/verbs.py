@@ -20,6 +20,8 @@ _MODULES = {
     "storage": ("storage",),
     "transaction": ("transactions",),
     "appliance": ("misc",),
+    "fsck": ("upkeep",),
+    "garbage-collect": ("upkeep",),
     # These stand alone, without a verb.
     "logs": ("logs",),
     "serve": ("serve",),

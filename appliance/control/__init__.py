@@ -1,6 +1,7 @@
 """The local socket between commands and a running appliance: HTTP with JSON over a Unix socket in the data directory.
 
     calls     what can be asked, as typed methods over the open appliance
+    upkeep    what takes long and says how far it is
     files     putting and getting files: bytes in, bytes out, URLs
     server    the socket, and the life of the process behind `serve`
     client    the other end, for the command line; imports nothing heavy

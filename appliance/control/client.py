@@ -77,6 +77,19 @@ class Client:
             if response.length:  # `read` with a size takes the end of a connection for the end of the body
                 raise http.client.IncompleteRead(b"", response.length)
 
+    def perform(self, name: str, **arguments: Any) -> Iterator[Any]:
+        """Make a call that takes long and yield what it says meanwhile. Raises NotRunning if that breaks off."""
+        given = {key: value for key, value in arguments.items() if value is not None}
+        with self._request("POST", f"/v1/{name}", json.dumps(given).encode()) as response:
+            for line in response:
+                answer = json.loads(line)
+                if "error" in answer:
+                    raise ControlError(answer["error"], answer["kind"], answer["exit_status"])
+                if "end" in answer:
+                    return
+                yield answer["result"]
+            raise http.client.IncompleteRead(b"")
+
     def follow_logs(self, **arguments: Any) -> Iterator[dict[str, Any]]:
         """Yield log lines, as they come if asked to follow."""
         query = urlencode({key: value for key, value in arguments.items() if value is not None})

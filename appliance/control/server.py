@@ -27,6 +27,7 @@ from appliance.control.follow import find_start, iter_finished
 from appliance.control.requests import Requests
 from appliance.control.streams import Spool, Streams
 from appliance.control.transactions import Transactions, arguments_type, collect_requests
+from appliance.control.upkeep import UpkeepCalls, describe_error, iter_lines
 from appliance.errors import ApplianceError, InvalidRequest, NotFound
 from appliance.httpd import BodyTooLarge, Reply, Request
 from appliance.store import jobs, logs
@@ -67,6 +68,7 @@ class Control:
         self._transactions = Transactions(app.store, self._requests)
         self._calls = _collect(Calls(app)) | _collect(FileCalls(app)) | _collect(self._transactions)
         self._streams = _collect(Streams(), skip=1)
+        self._upkeep = _collect(UpkeepCalls(app))
         del self._calls["add"]  # what a request inside a transaction does
 
     async def handle(self, request: Request) -> Reply:
@@ -97,6 +99,8 @@ class Control:
             return _result(await trio.to_thread.run_sync(self._run_request, name, body))
         if name in self._streams:
             return await self._stream(name, body)
+        if name in self._upkeep:
+            return self._work(name, body)
         if name == "subscribe_commit":
             return await self._subscribe(_decode(name, body, Subscription))
         call = self._calls.get(name)
@@ -125,6 +129,12 @@ class Control:
         store, repo, branch = self._app.store, wanted.repo, wanted.branch
         find = partial(find_start, store, repo, branch, wanted.after, new=wanted.new)
         lines = iter_finished(store, repo, branch, await trio.to_thread.run_sync(find), wanted.origin)
+        return Reply(200, [("Content-Type", "application/x-ndjson")], lines)
+
+    def _work(self, name: str, body: bytes) -> Reply:
+        work = self._upkeep[name]
+        results = work.method(**_fields(_decode(name, body, work.arguments)))
+        lines = iter_lines(results, abandon=name in UpkeepCalls.ABANDONED)
         return Reply(200, [("Content-Type", "application/x-ndjson")], lines)
 
     def _run_request(self, name: str, body: bytes) -> object:
@@ -220,8 +230,7 @@ def _result(value: Any) -> Reply:
 
 
 def _error(error: ApplianceError) -> Reply:
-    answer = {"error": str(error), "kind": type(error).__name__, "exit_status": error.exit_status}
-    return Reply(400, [("Content-Type", "application/json")], json.dumps(answer).encode())
+    return Reply(400, [("Content-Type", "application/json")], json.dumps(describe_error(error)).encode())
 
 
 def error_reply(status: int, text: str) -> Reply:

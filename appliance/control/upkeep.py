@@ -1,0 +1,68 @@
+"""What commands can ask for that takes long and says how far it is: generators, each step of which runs in a worker thread.
+
+They answer a line of JSON for each thing they yield, as ordinary calls do: `{"result": …}`. The last line is an error or
+`{"end": true}`, so that nobody takes a broken connection for the end.
+"""
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, ClassVar
+
+import msgspec
+import trio
+
+from appliance.app import App
+from appliance.errors import ApplianceError
+from appliance.store import checking
+from appliance.store.findings import Problem, Step
+
+_PROGRESS_S = 0.1
+
+
+class UpkeepCalls:
+    """The calls, over an open appliance. Every public method is one."""
+
+    ABANDONED: ClassVar = frozenset({"fsck"})
+    """What only reads, and may go on in its thread for a moment when nobody waits for it any more."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def fsck(self, deep: bool = False) -> Iterator[Any]:
+        """Check everything that is kept: yield problems as text, and steps."""
+        for found in _thin_out(checking.check(self._app.store, deep=deep)):
+            yield {"problem": str(found)} if isinstance(found, Problem) else found
+
+    def garbage_collect(self) -> Iterator[Any]:
+        """Collect garbage now: yield steps, and in the end what was removed."""
+        for found in _thin_out(self._app.upkeep.collect()):
+            yield found if isinstance(found, Step) else {"collected": found}
+
+
+def _thin_out(found: Iterator[Any]) -> Iterator[Any]:
+    """Leave steps out that come sooner after another than anybody could read them; what was last is not lost."""
+    shown = 0.0
+    for item in found:
+        now = time.monotonic()
+        if not isinstance(item, Step):
+            yield item
+        elif now - shown >= _PROGRESS_S:
+            shown = now
+            yield item
+
+
+async def iter_lines(results: Iterator[Any], *, abandon: bool) -> AsyncIterator[bytes]:
+    """Yield the lines of a stream. If the client leaves, the step that is running is its last."""
+    end = object()
+    try:
+        while (result := await trio.to_thread.run_sync(next, results, end, abandon_on_cancel=abandon)) is not end:
+            yield msgspec.json.encode({"result": result}) + b"\n"
+    except ApplianceError as error:
+        yield msgspec.json.encode(describe_error(error)) + b"\n"
+    else:
+        yield b'{"end": true}\n'
+
+
+def describe_error(error: ApplianceError) -> dict[str, Any]:
+    """Return what is answered for an error."""
+    return {"error": str(error), "kind": type(error).__name__, "exit_status": error.exit_status}
