@@ -214,7 +214,7 @@ def test_log_is_complete_when_the_job_has_ended(lab: Lab) -> None:
 
 
 def test_spec_that_can_not_be_read_fails_its_job_and_no_other(lab: Lab) -> None:
-    new = NewPipeline("damaged", b"nonsense", "", "master", [("images", "master")], "salt")
+    new = NewPipeline("damaged", b'"nonsense"', "", "master", [("images", "master")], "salt")
     lab.store.write(lambda db: pipelines.create_pipeline(db, new))
     assert lab.ended(pipeline="damaged").reason.startswith("stored pipeline spec can not be read")
     assert lab.run(COPY, {"/a": b"1"}).state == "success"
