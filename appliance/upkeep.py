@@ -21,7 +21,7 @@ _LONGEST_REST_S = 1.0
 
 
 class Upkeep:
-    """Runs the collector by itself, and at once for who asks. There is never more than one run.
+    """Runs the collector by itself, and at once for who asks.
 
     The first run comes a while after the start, for what a killed process left; another one an hour after the last at the
     earliest, and only if something was removed.
@@ -29,8 +29,6 @@ class Upkeep:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._running = threading.Lock()
-        self._hurry = threading.Event()
         self._stopped = threading.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -57,35 +55,29 @@ class Upkeep:
     def stop(self) -> None:
         """Let a run end at its next step: it is in a thread, and no cancellation reaches it."""
         self._stopped.set()
-        self._hurry.set()
 
     def collect(self) -> Iterator[Step | Collected]:
-        """Collect now, as fast as possible, after a run that may be going on; yield the steps, and what was removed."""
-        self._hurry.set()
-        with self._running:
-            self._hurry.clear()
-            collector = Collector(self._store)
-            for step in collector.run():
-                if self._stopped.is_set():
-                    raise ApplianceError("the appliance is being stopped")
-                yield step
-            yield collector.total
+        """Collect now, as fast as possible; yield the steps, and what was removed."""
+        collector = Collector(self._store)
+        yield from self._run(collector)
+        if self._stopped.is_set():
+            raise ApplianceError("the appliance is being stopped")
+        yield collector.total
 
     def _collect_slowly(self) -> None:
-        with self._running:
-            collector = Collector(self._store)
-            try:
-                self._run_slowly(collector)
-            except Exception:  # a full disk, most likely: there is another time
-                log.exception("collecting failed")
+        collector = Collector(self._store)
+        try:
+            started = time.monotonic()
+            for _step in self._run(collector):
+                self._stopped.wait(min((time.monotonic() - started) * _REST, _LONGEST_REST_S))
+                started = time.monotonic()
+        except Exception:  # a full disk, most likely: there is another time
+            log.exception("collecting failed")
         if collector.total.blobs:
             log.info("collected %s", collector.total)
 
-    def _run_slowly(self, collector: Collector) -> None:
-        started = time.monotonic()
-        for _step in collector.run():
+    def _run(self, collector: Collector) -> Iterator[Step]:
+        for step in collector.run():
             if self._stopped.is_set():
                 return
-            worked_s = time.monotonic() - started
-            self._hurry.wait(min(worked_s * _REST, _LONGEST_REST_S))
-            started = time.monotonic()
+            yield step

@@ -29,6 +29,7 @@ The store knows no protocol and no event loop.
 
 import fcntl
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
@@ -47,7 +48,10 @@ T = TypeVar("T")
 
 
 class Store:
-    """An open data directory. Raises Conflict if another process has it open."""
+    """An open data directory. Raises Conflict if another process has it open.
+
+    Whoever has `collecting` has the collector stand still: nothing that no row refers to yet, or no more, is removed.
+    """
 
     def __init__(self, directory: Path, durability: Durability = "durable") -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -55,6 +59,7 @@ class Store:
         self.durability = durability
         self._listeners: list[Callable[[Changes], None]] = []
         self._lock: int | None = _lock(directory)
+        self.collecting = threading.Lock()
         with ExitStack() as undo:
             undo.callback(os.close, self._lock)
             db = connect(directory / "appliance.db", durability, Db)

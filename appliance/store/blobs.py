@@ -277,14 +277,14 @@ def record(db: Db, staged: StagedBlob) -> Content:
     return Content(staged.size_bytes, staged.md5.hex(), blob_id=blob_id)
 
 
-def _next_id(table: str) -> str:
+def next_id(table: str) -> str:
     """Return an expression for an id that no row of the table ever had, whatever the collector removed."""
     spent = f"(SELECT id FROM spent_ids WHERE table_name = '{table}')"
     return f"max((SELECT coalesce(max(id), 0) FROM {table}), coalesce({spent}, 0)) + 1"
 
 
-_INSERT_BLOB = f"INSERT INTO blobs (id, digest, size_bytes, md5, data) VALUES ({_next_id('blobs')}, ?, ?, ?, ?)"
-_INSERT_LIST = f"INSERT INTO extent_lists (id, digest, size_bytes) VALUES ({_next_id('extent_lists')}, ?, ?)"
+_INSERT_BLOB = f"INSERT INTO blobs (id, digest, size_bytes, md5, data) VALUES ({next_id('blobs')}, ?, ?, ?, ?)"
+_INSERT_LIST = f"INSERT INTO extent_lists (id, digest, size_bytes) VALUES ({next_id('extent_lists')}, ?, ?)"
 
 
 def find(db: Db, digest: bytes) -> Content | None:

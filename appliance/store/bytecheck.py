@@ -7,8 +7,10 @@ that every door refuses them; small blobs, and files that are missing or have an
 import hashlib
 import os
 from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from appliance.store import Store, blobs, damage
 from appliance.store.blobs import READ_BYTES, Digest
@@ -17,6 +19,13 @@ from appliance.store.findings import Finding, Problem, Step
 
 _STEP = 200
 _STEP_BYTES = 64 * READ_BYTES
+
+
+class Source(Protocol):
+    """Where rows are read from: the store, or the database of an export."""
+
+    def snapshot(self) -> AbstractContextManager[Db]:
+        """Lend a connection whose answers are all of one moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +59,7 @@ def check_blobs(store: Store, *, deep: bool) -> Iterator[Finding]:
         yield Step("bytes", done, max(total, done))
         low = rows[-1][0]
     if deep:
-        yield from _check_lists(store)
+        yield from check_lists(store)
 
 
 def _look_at_small(db: Db, low: int, high: int) -> Iterator[str]:
@@ -110,11 +119,11 @@ def _read(store: Store, blob: _Blob) -> Generator[Finding, None, str | None]:
     return "is damaged"
 
 
-def _check_lists(store: Store) -> Iterator[Finding]:
+def check_lists(source: Source) -> Iterator[Finding]:
     """Look whether the digests of extent lists are of what they list."""
     low = 0
     while True:
-        with store.snapshot() as db:
+        with source.snapshot() as db:
             sql = "SELECT id, digest FROM extent_lists WHERE id > ? ORDER BY id LIMIT ?"
             lists = db.execute(sql, (low, _STEP)).fetchall()
             wrong = [row for row, digest in lists if blobs.digest_list(db, row) != digest]

@@ -7,12 +7,12 @@ store. What rows must agree on is in `consistency`; here is what takes more than
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 
 from appliance.errors import InvalidName, InvalidPath, PathConflict
 from appliance.names import check_name, check_path
-from appliance.store import Store, commits, diffs, files, snapshots
-from appliance.store.bytecheck import check_blobs
+from appliance.store import Store, commits, diffs, files, snapshots, triggers
+from appliance.store.bytecheck import Source, check_blobs, check_lists
 from appliance.store.commits import Commit
 from appliance.store.consistency import RULES, name_entry
 from appliance.store.database import Db
@@ -41,40 +41,48 @@ def check(store: Store, *, deep: bool = False) -> Iterator[Finding]:
         yield Problem(f"the database can not be read: {error}")
 
 
-def _check_database(store: Store, *, deep: bool) -> Iterator[Finding]:
+def check_rows(source: Source) -> Iterator[Problem]:
+    """Look at all rows of a database and yield what is wrong. Raises sqlite3.DatabaseError if it can not be read."""
+    for found in chain(_check_database(source, deep=False), _check_tables(source), check_lists(source)):
+        if isinstance(found, Problem):
+            yield found
+
+
+def _check_database(source: Source, *, deep: bool) -> Iterator[Finding]:
     yield Step("database", 0, 1)
-    with store.snapshot() as db:
+    with source.snapshot() as db:
         pragma = "integrity_check" if deep else "quick_check"
         said = [text for (text,) in db.execute(f"PRAGMA {pragma}({_MOST})")]
         tables = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
     yield from (Problem(f"database: {text}") for text in said if text != "ok")
     for table in tables:
-        with store.snapshot() as db:
+        with source.snapshot() as db:
             broken = list(islice(db.execute(f"PRAGMA foreign_key_check({table})"), _MOST))
         for _, row, parent, _ in broken:
             yield Problem(f"row {row} of {table} refers to one of {parent} that does not exist")
     yield Step("database", 1, 1)
 
 
-def _check_tables(store: Store) -> Iterator[Finding]:
+def _check_tables(source: Source) -> Iterator[Finding]:
     for table, rules in RULES.items():
-        yield from _check_table(store, table, _by_rules(rules))
-    yield from _check_table(store, "repos", _look_at_repos)
-    yield from _check_table(store, "branches", _look_at_branches)
-    with store.snapshot() as db:
+        yield from _check_table(source, table, _by_rules(rules))
+    yield from _check_table(source, "repos", _look_at_repos)
+    yield from _check_table(source, "branches", _look_at_branches)
+    yield from _check_table(source, "pipelines", _look_at_pipelines)
+    with source.snapshot() as db:
         broken = _find_broken_chain(db)
     if broken is not None:
         yield Problem(f"{broken}: paths and sizes were not checked")
         return
-    yield from _check_table(store, "entries", _look_at_paths)
-    yield from _check_table(store, "commits", _look_at_sizes, _COMMITS_STEP)
+    yield from _check_table(source, "entries", _look_at_paths)
+    yield from _check_table(source, "commits", _look_at_sizes, _COMMITS_STEP)
 
 
-def _check_table(store: Store, table: str, look: _Look, size: int = _STEP) -> Iterator[Finding]:
+def _check_table(source: Source, table: str, look: _Look, size: int = _STEP) -> Iterator[Finding]:
     """Let `look` name the problems of all rows of a table, some rows and one snapshot at a time."""
     low = 0
     while True:
-        with store.snapshot() as db:
+        with source.snapshot() as db:
             sql = f"SELECT max(id) FROM (SELECT rowid AS id FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT ?)"
             high = db.value(sql, (low, size))
             if high is None:
@@ -101,8 +109,18 @@ def _look_at_repos(db: Db, low: int, high: int) -> Iterator[str]:
 
 
 def _look_at_branches(db: Db, low: int, high: int) -> Iterator[str]:
-    sql = "SELECT name FROM branches WHERE id > ? AND id <= ?"
-    yield from _look_at_names("branch", (name for (name,) in db.execute(sql, (low, high))))
+    sql = "SELECT id, name FROM branches WHERE id > ? AND id <= ?"
+    for row, name in db.execute(sql, (low, high)).fetchall():
+        yield from _look_at_names("branch", iter([name]))
+        try:
+            triggers.find_trigger(db, row)
+        except ValueError as error:
+            yield f"branch {name} has a trigger that can not be read: {error}"
+
+
+def _look_at_pipelines(db: Db, low: int, high: int) -> Iterator[str]:
+    sql = "SELECT name FROM pipelines WHERE id > ? AND id <= ?"
+    yield from _look_at_names("pipeline", (name for (name,) in db.execute(sql, (low, high))))
 
 
 def _look_at_names(kind: str, names: Iterator[str]) -> Iterator[str]:

@@ -26,6 +26,7 @@ _REMOVED = 200  # rows in a write
 _PAGES = 200
 _WAITING = 5000  # files whose rows are gone, at most
 _DRAIN_S = 60.0
+_TURN_S = 0.5
 
 _USED_BY = ("entries", "extents", "parts", "datum_files", "staged_files")
 
@@ -48,7 +49,24 @@ class Collector:
         self.total = Collected()
 
     def run(self) -> Iterator[Step]:
-        """Collect, and yield where the run is. Whoever asks for the next step decides how fast it goes."""
+        """Collect, and yield where the run is. Whoever asks for the next step decides how fast it goes.
+
+        Each step has the store's `collecting` to itself, so two runs do not disturb each other.
+        """
+        steps = self._steps()
+        while True:
+            if not self._store.collecting.acquire(timeout=_TURN_S):
+                yield Step("waiting for an export or import", 0, 1)
+                continue
+            try:
+                step = next(steps, None)
+            finally:
+                self._store.collecting.release()
+            if step is None:
+                return
+            yield step
+
+    def _steps(self) -> Iterator[Step]:
         before = self._database_bytes()
         yield from self._remove_repos()
         yield from self._remove_stale_puts()
@@ -123,10 +141,10 @@ class Collector:
 
     def _remove_files(self) -> Iterator[Step]:
         """Remove files without a row: of puts that failed, or of a collector that was killed."""
-        if not self._store.settle(_DRAIN_S):
-            return
         directories = sorted((self._store.directory / "blobs").iterdir())
         for done, directory in enumerate(directories):
+            if not self._store.settle(_DRAIN_S):
+                continue
             names = (entry.name for entry in directory.iterdir())
             while batch := list(islice(names, _LOOKED_AT)):
                 for digest in self._without_rows(directory, batch):

@@ -38,13 +38,23 @@ def _contents(name: str, join: str, alias: str, condition: str, *, single_etag: 
         f"SELECT {name} || ' has not exactly one of blob and list' {join} WHERE {condition} AND {half}",
         f"SELECT {name} || ' records ' || {alias}.size_bytes || ' bytes and its content has '"
         f" || coalesce(b.size_bytes, x.size_bytes) {held} WHERE {condition} AND {size}",
-        f"SELECT {name} || ' has metadata that is not JSON' {join}"
-        f" WHERE {condition} AND {alias}.metadata IS NOT NULL AND NOT json_valid({alias}.metadata)",
+        f"SELECT {name} || ' has metadata that is not text by name' {join}"
+        f" WHERE {condition} AND {alias}.metadata IS NOT NULL AND {_bad_metadata(alias)}",
     ]
     if single_etag:
         wrong = f"(typeof({alias}.etag) = 'blob' AND {alias}.etag IS NOT b.md5) OR {_bad_etag(alias)}"
         rules.append(f"SELECT {name} || ' has an ETag that is not of its content' {held} WHERE {condition} AND ({wrong})")
     return rules
+
+
+def _bad_metadata(alias: str) -> str:
+    """Return a condition for metadata that is not an object of texts, or has what would break out of a header."""
+    control = "'*[' || char(1) || '-' || char(31) || ']*'"
+    return f"""
+        CASE WHEN NOT json_valid({alias}.metadata) THEN 1 WHEN json_type({alias}.metadata) <> 'object' THEN 1 ELSE
+        EXISTS (SELECT 1 FROM json_each({alias}.metadata) WHERE type <> 'text' OR key GLOB {control} OR value GLOB {control})
+        END
+    """
 
 
 def _bad_etag(alias: str) -> str:
@@ -93,6 +103,8 @@ _COMMITS = (
     WHERE {_COMMIT} AND l.repo_id <> c.repo_id
     """,
     f"SELECT {_NAME_COMMIT} || ' has no legal id' {_FROM_COMMIT} WHERE {_COMMIT} AND length(c.global_id) <> 16",
+    f"SELECT {_NAME_COMMIT} || ' was made on a branch without a legal name' {_FROM_COMMIT}"
+    f" WHERE {_COMMIT} AND (c.branch = '' OR c.branch GLOB '*[^a-zA-Z0-9_-]*')",
     f"SELECT {_NAME_COMMIT} || ' has the unknown origin ' || c.origin {_FROM_COMMIT}"
     f" WHERE {_COMMIT} AND c.origin NOT IN ('USER', 'AUTO')",
     # The parent is the commit before it on its line; of the first, the commit that the line began at.
@@ -129,8 +141,6 @@ _BRANCHES = (
     SELECT {_NAME_BRANCH} || ' points at a commit of another repo' {_FROM_BRANCH} LEFT JOIN commits c ON c.id = b.head_id
     WHERE {_BRANCH} AND c.repo_id IS NOT b.repo_id
     """,
-    f"SELECT {_NAME_BRANCH} || ' has a trigger that is not JSON' {_FROM_BRANCH}"
-    f" WHERE {_BRANCH} AND b.trigger IS NOT NULL AND NOT json_valid(b.trigger)",
     f"""
     SELECT {_NAME_BRANCH} || ' is in its own provenance' {_FROM_BRANCH} WHERE {_BRANCH} AND b.id IN (
         WITH RECURSIVE up(id) AS (
@@ -242,9 +252,9 @@ _PIPELINES = (
     AND NOT EXISTS (SELECT 1 FROM pipeline_versions v WHERE v.pipeline_id = p.id AND v.version = p.version)
     """,
     f"""
-    SELECT 'pipeline ' || p.name || ' writes to a branch that does not exist' FROM pipelines p
+    SELECT 'pipeline ' || p.name || ' has no branch in a repo of its name to write to' FROM pipelines p
     LEFT JOIN branches b ON b.id = p.branch_id LEFT JOIN repos r ON r.id = b.repo_id
-    WHERE {_PIPELINE} AND r.kind IS NOT 'user'
+    WHERE {_PIPELINE} AND (r.kind IS NOT 'user' OR r.name IS NOT p.name)
     """,
     f"""
     SELECT 'version ' || v.version || ' of pipeline ' || p.name || ' has a spec that is not JSON' FROM pipelines p

@@ -7,8 +7,7 @@ leaves the file where it is. That takes no call at the end: dropping the object 
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path, PosixPath
 from typing import NewType
 from weakref import WeakValueDictionary
@@ -31,7 +30,6 @@ class Holds:
         self._lock = threading.Lock()
         self._files: WeakValueDictionary[Digest, BlobFile] = WeakValueDictionary()
         self._damaged: set[Digest] = set()
-        self._keepers = 0
         self.on_mended: Callable[[Digest], None] = lambda _digest: None
 
     def get(self, digest: Digest) -> BlobFile:
@@ -43,17 +41,6 @@ class Holds:
                 file = self._files[digest] = BlobFile(self._directory, name[:2], name[2:])
             return file
 
-    @contextmanager
-    def keep_all(self) -> Iterator[None]:
-        """Let no file be removed meanwhile, held or not."""
-        with self._lock:
-            self._keepers += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._keepers -= 1
-
     def remove(self, digest: Digest, is_needed: Callable[[], bool]) -> int:
         """Remove the file of a blob unless it is held or a row needs it, and return the bytes that gives back.
 
@@ -63,7 +50,7 @@ class Holds:
         name = digest.hex()
         file, aside = Path(self._directory, name[:2], name[2:]), self._aside / secrets.token_hex(16)
         with self._lock:
-            if self._keepers or digest in self._files or is_needed():
+            if digest in self._files or is_needed():
                 return 0
             self._damaged.discard(digest)
             try:

@@ -371,6 +371,11 @@ def migrate(connection: sqlite3.Connection) -> None:
     migrations.apply(db)
 
 
+def list_migrations() -> list[str]:
+    """Return the names of the steps that lead to this code's schema, in order."""
+    return [migration.name for migration in _all_migrations()]
+
+
 def _all_migrations() -> Iterable[Any]:
     pending: Iterable[Any] = migrations.pending(Database(memory=True))
     return pending
