@@ -22,6 +22,8 @@ _MODULES = {
     "appliance": ("misc",),
     "fsck": ("upkeep",),
     "garbage-collect": ("upkeep",),
+    "export": ("backup",),
+    "import": ("backup",),
     # These stand alone, without a verb.
     "logs": ("logs",),
     "serve": ("serve",),

@@ -6,6 +6,7 @@
     server    the socket, and the life of the process behind `serve`
     client    the other end, for the command line; imports nothing heavy
 
-`POST /v1/<call>` takes an object of arguments and answers `{"result": …}`. Three calls carry bytes instead: `PUT /v1/blob`,
-`GET /v1/file`, `GET /v1/logs`. An error answers `{"error": message, "kind": class, "exit_status": n}`.
+`POST /v1/<call>` takes an object of arguments and answers `{"result": …}`, or many of them, a line each (`streams`). Some
+calls carry bytes instead: `PUT /v1/blob`, `GET /v1/file`, `GET /v1/logs`, `GET /v1/export`, `PUT /v1/import`. An error
+answers `{"error": message, "kind": class, "exit_status": n}`.
 """

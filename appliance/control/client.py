@@ -3,14 +3,14 @@
 import http.client
 import json
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlencode
 
 from appliance.config import control_socket, short_path
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, StoreDamaged
 
 _PIECE_BYTES = 1024 * 1024
 
@@ -96,6 +96,21 @@ class Client:
         with self._request("GET", f"/v1/logs?{query}") as response:
             for line in response:
                 yield json.loads(line)
+
+    def export(self, repos: Sequence[str]) -> Iterator[bytes]:
+        """Yield an export of some repos, or of everything."""
+        with self._request("GET", f"/v1/export?{urlencode([('repo', repo) for repo in repos])}") as response:
+            try:
+                while piece := response.read(_PIECE_BYTES):
+                    yield piece
+            except http.client.IncompleteRead:
+                text = "the export broke off, most likely at damaged bytes: `appliance fsck --deep` names them"
+                raise ControlError(text, "StoreDamaged", StoreDamaged.exit_status) from None
+
+    def import_(self, pieces: Iterable[bytes], renamed: Mapping[str, str]) -> Any:
+        """Send an export and return what came of it."""
+        with self._request("PUT", f"/v1/import?{urlencode(renamed)}", pieces) as response:
+            return json.loads(response.read())["result"]
 
     @contextmanager
     def _request(self, method: str, target: str, body: Any = None) -> Iterator[http.client.HTTPResponse]:

@@ -1,6 +1,7 @@
 """The control socket, and the life of the process behind `serve`."""
 
 import inspect
+import itertools
 import json
 import logging
 import math
@@ -27,11 +28,13 @@ from appliance.control.follow import find_start, iter_finished
 from appliance.control.requests import Requests
 from appliance.control.streams import Spool, Streams
 from appliance.control.transactions import Transactions, arguments_type, collect_requests
-from appliance.control.upkeep import UpkeepCalls, describe_error, iter_lines
+from appliance.control.upkeep import BodyReader, UpkeepCalls, describe_error, iter_lines, iter_pieces
 from appliance.errors import ApplianceError, InvalidRequest, NotFound
 from appliance.httpd import BodyTooLarge, Reply, Request
 from appliance.store import jobs, logs
 from appliance.store.commits import Origin
+from appliance.store.exporting import iter_export
+from appliance.store.importing import import_all
 from appliance.store.jobs import Job
 from appliance.store.logs import LogLine
 
@@ -92,6 +95,10 @@ class Control:
             return await self._get_file(**_only(given, "repo", "revision", "path", "offset"))
         if (request.method, name) == ("GET", "logs"):
             return await self._get_logs(given)
+        if (request.method, name) == ("GET", "export"):
+            return await self._export([value for key, value in parse_qsl(query) if key == "repo"])
+        if (request.method, name) == ("PUT", "import"):
+            return await self._import(request, dict(parse_qsl(query)))
         raise NotFound(f"no such call: {request.method} {path}")
 
     async def _call(self, name: str, body: bytes) -> Reply:
@@ -161,6 +168,16 @@ class Control:
             raise InvalidRequest(f"invalid offset {offset}")
         slices = await trio.to_thread.run_sync(open_file, self._app.store, repo, revision, path, int(offset))
         return Reply(200, [("Content-Type", "application/octet-stream")], slices)
+
+    async def _export(self, repos: list[str]) -> Reply:
+        """What can be seen to be wrong is answered; what shows later breaks the reply off."""
+        pieces = iter_export(self._app.store, repos)
+        first = await trio.to_thread.run_sync(next, pieces)
+        return Reply(200, [("Content-Type", "application/x-tar")], iter_pieces(itertools.chain([first], pieces)))
+
+    async def _import(self, request: Request, renamed: dict[str, str]) -> Reply:
+        reader = BodyReader(request.body)
+        return _result(await trio.to_thread.run_sync(import_all, self._app.store, reader.read, renamed))
 
     async def _get_logs(self, given: dict[str, str]) -> Reply:
         chosen = await trio.to_thread.run_sync(self._choose_jobs, given.get("pipeline"), given.get("job"))

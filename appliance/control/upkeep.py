@@ -1,7 +1,7 @@
 """What commands can ask for that takes long and says how far it is: generators, each step of which runs in a worker thread.
 
-They answer a line of JSON for each thing they yield, as ordinary calls do: `{"result": …}`. The last line is an error or
-`{"end": true}`, so that nobody takes a broken connection for the end.
+Those of `UpkeepCalls` answer a line of JSON for each thing they yield, as ordinary calls do: `{"result": …}`. The last line
+is an error or `{"end": true}`, so that nobody takes a broken connection for the end.
 """
 
 import time
@@ -13,6 +13,7 @@ import trio
 
 from appliance.app import App
 from appliance.errors import ApplianceError
+from appliance.httpd import Body
 from appliance.store import checking
 from appliance.store.findings import Problem, Step
 
@@ -49,6 +50,37 @@ def _thin_out(found: Iterator[Any]) -> Iterator[Any]:
         elif now - shown >= _PROGRESS_S:
             shown = now
             yield item
+
+
+class BodyReader:
+    """The body of a request, as a worker thread reads it."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._piece = memoryview(b"")
+
+    def read(self, size_bytes: int) -> bytes:
+        """Return exactly so many bytes, fewer only at the end."""
+        pieces = []
+        while size_bytes and (self._piece or self._receive()):
+            taken = self._piece[:size_bytes]
+            pieces.append(taken)
+            self._piece = self._piece[len(taken) :]
+            size_bytes -= len(taken)
+        return b"".join(pieces)
+
+    def _receive(self) -> bool:
+        self._piece = memoryview(trio.from_thread.run(self._next))
+        return bool(self._piece)
+
+    async def _next(self) -> bytes:
+        return await anext(self._body, b"")
+
+
+async def iter_pieces(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield what a generator makes in worker threads."""
+    while (piece := await trio.to_thread.run_sync(next, pieces, None)) is not None:
+        yield piece
 
 
 async def iter_lines(results: Iterator[Any], *, abandon: bool) -> AsyncIterator[bytes]:
