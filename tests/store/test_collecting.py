@@ -261,7 +261,7 @@ def test_deleted_repo_is_nobodys_before_the_collector_has_come(store: Store) -> 
     output = commit_of(store, "edges")
     delete_repo(store, "edges")
     with store.snapshot() as db:
-        assert [repo.name for repo in repos.list_repos(db)] == ["images"]
+        assert [repo.name for repo in repos.iter_repos(db)] == ["images"]
         assert [commit.repo for commit in commits.iter_commits(db)] == ["images"]
         assert [commit.repo for commit in commits.list_set(db, made)] == ["images"]
         assert commits.find_in_set(db, commit_of(store, "images").repo_id, output.id) in (None, commit_of(store, "images"))

@@ -49,7 +49,7 @@ def history(store: Store, repo: str) -> dict[str, object]:
     """Return the files of every commit of a repo that can be read, and what readers of each branch see."""
     with store.snapshot() as db:
         found = list(commits.iter_commits(db, repo))
-        heads = {branch.name: branch.head.id for branch in repos.list_branches(db, repo)}
+        heads = {branch.name: branch.head.id for branch in repos.iter_branches(db, repo)}
     readable = [commit for commit in found if not (commit.is_open and commit.origin == "AUTO")]
     facts = {
         commit.id: (commit.branch, commit.origin, commit.description, commit.finished_ns, commit.error) for commit in found
@@ -336,7 +336,7 @@ def test_wrong_export_is_refused_and_leaves_nothing(other: Store, exported: byte
     with pytest.raises(error, match=text):
         take_in(other, packed(found))
     with other.snapshot() as db:
-        assert [repo.name for repo in repos.list_repos(db)] == ["there"]
+        assert [repo.name for repo in repos.iter_repos(db)] == ["there"]
     assert list((other.directory / "staging").iterdir()) == []
 
 
