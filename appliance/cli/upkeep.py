@@ -44,7 +44,7 @@ def garbage_collect() -> None:
 def _iterate(name: str, **arguments: Any) -> Iterator[Any]:
     """Yield what a call says besides its steps, and show those."""
     with Steps() as steps:
-        for found in connect().perform(name, **arguments):
+        for found in connect().iterate(name, **arguments):
             if "what" in found:
                 steps.show(found["what"], found["done"], found["total"])
             else:

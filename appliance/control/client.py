@@ -55,13 +55,6 @@ class Client:
         with self._request("POST", f"/v1/{name}", json.dumps(given).encode()) as response:
             return json.loads(response.read())["result"]
 
-    def iterate(self, name: str, **arguments: Any) -> Iterator[Any]:
-        """Make a call that has any number of answers and yield them as they come; arguments of None are left out."""
-        given = {key: value for key, value in arguments.items() if value is not None}
-        with self._request("POST", f"/v1/{name}", json.dumps(given).encode()) as response:
-            for line in response:
-                yield json.loads(line)["item"]
-
     def put_blob(self, content: IO[bytes] | Iterable[bytes]) -> str:
         """Send bytes to be put later and return their digest."""
         with self._request("PUT", "/v1/blob", content) as response:
@@ -77,8 +70,8 @@ class Client:
             if response.length:  # `read` with a size takes the end of a connection for the end of the body
                 raise http.client.IncompleteRead(b"", response.length)
 
-    def perform(self, name: str, **arguments: Any) -> Iterator[Any]:
-        """Make a call that takes long and yield what it says meanwhile. Raises NotRunning if that breaks off."""
+    def iterate(self, name: str, **arguments: Any) -> Iterator[Any]:
+        """Make a call that has any number of answers and yield them as they come. Raises NotRunning if that breaks off."""
         given = {key: value for key, value in arguments.items() if value is not None}
         with self._request("POST", f"/v1/{name}", json.dumps(given).encode()) as response:
             for line in response:

@@ -3,9 +3,9 @@
 from collections.abc import AsyncGenerator, Sequence
 from itertools import takewhile
 
-import msgspec
 import trio
 
+from appliance.control.lines import answer_line
 from appliance.errors import BranchNotFound
 from appliance.store import Changes, Store, commits
 from appliance.store.commits import Commit, Origin
@@ -51,7 +51,7 @@ async def iter_finished(
                 for commit in found:
                     last = commit.row
                     if origin is None or commit.origin == origin:
-                        yield msgspec.json.encode({"item": commit}) + b"\n"
+                        yield answer_line(commit)
                 if len(found) < _BATCH:
                     break
             await follow.wait()

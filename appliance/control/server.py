@@ -25,10 +25,11 @@ from appliance.config import Config, short_path
 from appliance.control.calls import Calls
 from appliance.control.files import FileCalls, keep, open_file
 from appliance.control.follow import find_start, iter_finished
+from appliance.control.lines import describe_error, iter_lines
 from appliance.control.requests import Requests
 from appliance.control.streams import Spool, Streams
 from appliance.control.transactions import Transactions, arguments_type, collect_requests
-from appliance.control.upkeep import BodyReader, UpkeepCalls, describe_error, iter_lines, iter_pieces
+from appliance.control.upkeep import BodyReader, UpkeepCalls, iter_pieces
 from appliance.errors import ApplianceError, InvalidRequest, NotFound
 from appliance.httpd import BodyTooLarge, Reply, Request
 from appliance.store import jobs, logs
@@ -40,6 +41,7 @@ from appliance.store.logs import LogLine
 
 log = logging.getLogger(__name__)
 
+_LINES = ("Content-Type", "application/x-ndjson")
 _CALL_BYTES = 64 * 1024 * 1024
 _POLL_S = 0.2
 # Only the owner of the data directory gets here, and what a person pipes in may take its time.
@@ -130,19 +132,19 @@ class Control:
         except BaseException:
             spool.close()
             raise
-        return Reply(200, [("Content-Type", "application/x-ndjson")], spool.lines())
+        return Reply(200, [_LINES], spool.lines())
 
     async def _subscribe(self, wanted: Subscription) -> Reply:
         store, repo, branch = self._app.store, wanted.repo, wanted.branch
         find = partial(find_start, store, repo, branch, wanted.after, new=wanted.new)
         lines = iter_finished(store, repo, branch, await trio.to_thread.run_sync(find), wanted.origin)
-        return Reply(200, [("Content-Type", "application/x-ndjson")], lines)
+        return Reply(200, [_LINES], lines)
 
     def _work(self, name: str, body: bytes) -> Reply:
         work = self._upkeep[name]
         results = work.method(**_fields(_decode(name, body, work.arguments)))
         lines = iter_lines(results, abandon=name in UpkeepCalls.ABANDONED)
-        return Reply(200, [("Content-Type", "application/x-ndjson")], lines)
+        return Reply(200, [_LINES], lines)
 
     def _run_request(self, name: str, body: bytes) -> object:
         """Make a change: now, or as part of the transaction it names."""
@@ -182,7 +184,7 @@ class Control:
     async def _get_logs(self, given: dict[str, str]) -> Reply:
         chosen = await trio.to_thread.run_sync(self._choose_jobs, given.get("pipeline"), given.get("job"))
         lines = self._iter_logs(chosen, given.get("datum"), follow=given.get("follow") == "true")
-        return Reply(200, [("Content-Type", "application/x-ndjson")], lines)
+        return Reply(200, [_LINES], lines)
 
     def _choose_jobs(self, pipeline: str | None, job: str | None) -> list[Job]:
         if pipeline is None:

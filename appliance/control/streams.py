@@ -11,7 +11,6 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import trio
 
 from appliance.control.describing import (
@@ -23,6 +22,7 @@ from appliance.control.describing import (
     describe_file,
     describe_pipeline,
 )
+from appliance.control.lines import END_LINE, answer_line
 from appliance.errors import InvalidRequest
 from appliance.globs import compile_glob
 from appliance.names import CommitId, clean_path, is_commit_id
@@ -205,7 +205,8 @@ class Spool:
     def fill(self, items: Iterator[Any]) -> None:
         """Write all of them down. Blocks: from a worker thread, inside the snapshot they come from."""
         for item in items:
-            self._file.write(msgspec.json.encode({"item": item}) + b"\n")
+            self._file.write(answer_line(item))
+        self._file.write(END_LINE)
         self._file.seek(0)
 
     async def lines(self) -> AsyncIterator[bytes]:

@@ -1,18 +1,12 @@
-"""What commands can ask for that takes long and says how far it is: generators, each step of which runs in a worker thread.
-
-Those of `UpkeepCalls` answer a line of JSON for each thing they yield, as ordinary calls do: `{"result": …}`. The last line
-is an error or `{"end": true}`, so that nobody takes a broken connection for the end.
-"""
+"""What commands can ask for that takes long and says how far it is: generators, each step of which runs in a thread."""
 
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
 
-import msgspec
 import trio
 
 from appliance.app import App
-from appliance.errors import ApplianceError
 from appliance.httpd import Body
 from appliance.store import checking
 from appliance.store.findings import Problem, Step
@@ -81,20 +75,3 @@ async def iter_pieces(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Yield what a generator makes in worker threads."""
     while (piece := await trio.to_thread.run_sync(next, pieces, None)) is not None:
         yield piece
-
-
-async def iter_lines(results: Iterator[Any], *, abandon: bool) -> AsyncIterator[bytes]:
-    """Yield the lines of a stream. If the client leaves, the step that is running is its last."""
-    end = object()
-    try:
-        while (result := await trio.to_thread.run_sync(next, results, end, abandon_on_cancel=abandon)) is not end:
-            yield msgspec.json.encode({"result": result}) + b"\n"
-    except ApplianceError as error:
-        yield msgspec.json.encode(describe_error(error)) + b"\n"
-    else:
-        yield b'{"end": true}\n'
-
-
-def describe_error(error: ApplianceError) -> dict[str, Any]:
-    """Return what is answered for an error."""
-    return {"error": str(error), "kind": type(error).__name__, "exit_status": error.exit_status}

@@ -73,7 +73,7 @@ def test_garbage_is_collected_on_request(sh: Shell, appliance: Serving, repo: st
 def test_a_check_that_breaks_off_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An appliance that dies in the middle of an answer must not look like the end of it."""
     with serving(tmp_path) as running:
-        results = Client(running.data).perform("fsck")
+        results = Client(running.data).iterate("fsck")
         next(results)
         running.process.send_signal(signal.SIGSTOP)
         running.process.send_signal(signal.SIGKILL)
