@@ -1,7 +1,7 @@
 """Imports: an export becomes part of this store, all of it at once or nothing, while the store is in use.
 
-First the bytes: each blob is received, hashed and published, as in any put. Then the rows, in one write, under numbers of
-their own. Nobody sees anything of it before that write is done, and a killed import leaves only files without rows.
+First the bytes: each blob is received, hashed and published, as in any put. Then the rows, under numbers of their own, all
+in one write but for those of blobs, which nobody sees. A killed import leaves nothing but garbage for the collector.
 """
 
 import hashlib
@@ -19,9 +19,10 @@ from appliance.store import Store, repos
 from appliance.store.archive import BLOBS, DATABASE, FORMAT, MANIFEST, Member, Read, Reader
 from appliance.store.database import Db
 from appliance.store.incoming import Incoming
-from appliance.store.merging import merge
+from appliance.store.merging import add_blobs, begin_blobs, merge
 
 _MANIFEST_BYTES = 1024 * 1024
+_BLOBS = 200  # in a write; each may have 32 KiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,9 @@ def import_all(store: Store, read: Read, renamed: Mapping[str, str]) -> Imported
             with store.snapshot() as db:
                 _check_free(db, names.values(), _list_pipelines(incoming.db))
             received = _read_blobs(store, reader, incoming.db)
+            begin_blobs(incoming.db)
+            while store.write(lambda db: add_blobs(db, incoming.db, _BLOBS)):
+                pass
             commits = store.write(lambda db: _merge(db, incoming.db, names))
     finally:
         aside.unlink(missing_ok=True)

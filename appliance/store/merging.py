@@ -1,4 +1,4 @@
-"""The rows of an export into the tables of the store, in one write, under numbers that nobody has had.
+"""The rows of an export into the tables of the store, under numbers that nobody has had: blobs bit by bit, then the rest.
 
 Most numbers move up by as much as the store has used, which keeps their order: what is older stays smaller. Blobs that are
 there already keep the number they have here. Commits keep their ids unless the store has one of the same, as when an export
@@ -86,15 +86,35 @@ _ROWS: tuple[tuple[str, Mapping[str, str], str], ...] = (
 )
 
 
-def merge(db: Db, incoming: Db, names: Mapping[str, str]) -> int:
-    """Add all rows of an export whose blobs were received, its repos under new names; return the number of commits.
-
-    Takes about ten seconds for a million files, in which other writers wait.
-    """
+def begin_blobs(incoming: Db) -> None:
+    """Make room for the numbers that the blobs of an export get."""
     incoming.execute("BEGIN")  # what is written there is only for this
+    incoming.execute("CREATE TEMP TABLE new_blobs (old INTEGER PRIMARY KEY, new INTEGER NOT NULL)")
+
+
+def add_blobs(db: Db, incoming: Db, limit: int) -> bool:
+    """Add the rows of some blobs of an export, which were received; tell whether there are more.
+
+    Nothing refers to them before `merge`, so the collector must be standing still.
+    """
+    db.changes.garbage = True  # should that never come
+    after = incoming.value("SELECT coalesce(max(old), 0) FROM new_blobs")
+    sql = "SELECT id, digest, size_bytes, md5, data FROM blobs WHERE id > ? ORDER BY id LIMIT ?"
+    rows = incoming.execute(sql, (after, limit)).fetchall()
+    insert = f"INSERT INTO blobs (id, digest, size_bytes, md5, data) VALUES ({next_id('blobs')}, ?, ?, ?, ?) RETURNING id"
+    for old, digest, *rest in rows:
+        new = db.value("SELECT id FROM blobs WHERE digest = ?", (digest,)) or db.value(insert, (digest, *rest))
+        incoming.execute("INSERT INTO new_blobs (old, new) VALUES (?, ?)", (old, new))
+    return len(rows) == limit
+
+
+def merge(db: Db, incoming: Db, names: Mapping[str, str]) -> int:
+    """Add all rows of an export whose blobs are there, its repos under new names; return the number of commits.
+
+    Takes about half a minute for a million files, in which other writers wait.
+    """
     offsets = {table: db.value(f"SELECT {next_id(table)}") - 1 for table in _MOVED}
     _add_repos(db, incoming, names)
-    _add_blobs(db, incoming)
     _choose_ids(db, incoming)
     for table, changed, order in _ROWS:
         _add_rows(db, incoming, table, changed, order, offsets)
@@ -118,18 +138,6 @@ def _add_repos(db: Db, incoming: Db, names: Mapping[str, str]) -> None:
         insert = "INSERT INTO repos (name, kind, description, created_ns) VALUES (?, ?, ?, ?)"
         new = db.execute(insert, (names[name], *rest)).lastrowid
         incoming.execute("INSERT INTO new_repos (old, new) VALUES (?, ?)", (old, new))
-
-
-def _add_blobs(db: Db, incoming: Db) -> None:
-    incoming.execute("CREATE TEMP TABLE new_blobs (old INTEGER PRIMARY KEY, new INTEGER NOT NULL)")
-    incoming.executemany("INSERT INTO new_blobs (old, new) VALUES (?, ?)", _iter_new_blobs(db, incoming))
-
-
-def _iter_new_blobs(db: Db, incoming: Db) -> Iterator[tuple[int, int]]:
-    insert = f"INSERT INTO blobs (id, digest, size_bytes, md5, data) VALUES ({next_id('blobs')}, ?, ?, ?, ?) RETURNING id"
-    for old, digest, *rest in incoming.execute("SELECT id, digest, size_bytes, md5, data FROM blobs ORDER BY id"):
-        new = db.value("SELECT id FROM blobs WHERE digest = ?", (digest,))
-        yield old, new if new is not None else db.value(insert, (digest, *rest))
 
 
 def _choose_ids(db: Db, incoming: Db) -> None:

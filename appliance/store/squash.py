@@ -207,6 +207,7 @@ def _hand_over_outputs(db: Db, commit: Commit) -> None:
 def _undo(db: Db, commit: Commit) -> None:
     """Forget what the tip of a line changed: what it began never was, what it ended goes on."""
     line, seq = commit.line, commit.seq
+    db.changes.garbage = True
     db.execute("DELETE FROM entries WHERE line_id = ? AND from_seq = ?", (line, seq))
     db.execute("UPDATE entries SET until_seq = NULL WHERE line_id = ? AND until_seq = ?", (line, seq))
     changed = db.row(

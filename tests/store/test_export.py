@@ -5,7 +5,10 @@ import io
 import json
 import random
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -29,6 +32,7 @@ from store.helpers import (
     tree,
     waiting,
 )
+from store.test_durability import ENVIRONMENT
 
 from appliance.errors import AlreadyExists, ApplianceError, BadDigest, Conflict, InvalidRequest, RepoNotFound, StoreDamaged
 from appliance.store import Db, Store, blobs, commits, files, jobs, pipelines, repos, squash, staging
@@ -387,6 +391,45 @@ def test_hostile_rows_are_refused(other: Store, exported: bytes, tmp_path: Path,
     assert isinstance(refused.value, InvalidRequest | BadDigest)
     with other.snapshot() as db:
         assert db.value("SELECT count(*) FROM repos") == 1  # type: ignore[attr-defined]
+
+
+KILLED = """
+import os, pathlib, sys
+from appliance.store import Store
+from appliance.store.importing import import_all
+from store.helpers import create_repos
+store = Store(pathlib.Path(sys.argv[1]), "fast")
+create_repos(store, "there")
+left = int(sys.argv[3])
+with open(sys.argv[2], "rb") as source:
+    def read(size_bytes):
+        global left
+        left -= size_bytes
+        if left < 0:
+            os.kill(os.getpid(), 9)
+        return source.read(size_bytes)
+    if sys.argv[4] == "writing":  # the first rows, which nothing refers to yet
+        store.listen(lambda changes: changes.garbage and os.kill(os.getpid(), 9))
+    import_all(store, read, {})
+"""
+
+
+@pytest.mark.parametrize(("share", "when"), [(0.1, "reading"), (0.6, "reading"), (0.95, "reading"), (2.0, "writing")])
+def test_killed_import_leaves_nothing_but_garbage(exported: bytes, tmp_path: Path, share: float, when: str) -> None:
+    (tmp_path / "export").write_bytes(exported)
+    where, limit = [str(tmp_path / "new"), str(tmp_path / "export")], str(int(len(exported) * share))
+    done = subprocess.run([sys.executable, "-c", KILLED, *where, limit, when], env=ENVIRONMENT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    store = Store(tmp_path / "new", "fast")
+    with store.snapshot() as db:
+        assert [repo.name for repo in repos.iter_repos(db)] == ["there"]
+    check(store)
+    collect(store)
+    assert check(store) == []
+    with store.snapshot() as db:
+        assert db.value("SELECT count(*) FROM blobs") == 0
+    assert take_in(store, exported).repos == ("empty", "images")
+    store.close()
 
 
 def test_data_directory_that_was_copied_opens_as_it_is(tmp_path: Path) -> None:
