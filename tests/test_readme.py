@@ -18,7 +18,7 @@ BLOCKS = re.findall(r"(?:<!-- test: (\w+) -->\n)?```sh\n(.*?)```", README, re.DO
 
 def test_every_block_says_how_it_is_tested() -> None:
     marks = [mark for mark, _ in BLOCKS]
-    assert marks == ["", "session", "session", "grammar"]
+    assert marks == ["", "session", "session", "grammar", "session"]
 
 
 def test_two_commands_are_there() -> None:
@@ -38,7 +38,7 @@ def test_session_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
         ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    for shown in ("/cat.txt", "\n2\n", "Provenance: images@", "master.count", "dogs.txt"):
+    for shown in ("/cat.txt", "\n2\n", "Provenance: images@", "master.count", "dogs.txt", "No errors found.", "repos: copy;"):
         assert shown in done.stdout
 
 
