@@ -245,6 +245,7 @@ _STAGED_PUTS = _contents(
     "u.rowid > :low AND u.rowid <= :high AND s.path NOT LIKE '%/'",
 )
 
+_WRITTEN = "FROM datums d JOIN datum_files f ON f.datum_id = d.output_of WHERE d.job_id = j.id AND f.kind = 1"
 _PIPELINE = "p.id > :low AND p.id <= :high"
 _PIPELINES = (
     f"""
@@ -255,6 +256,15 @@ _PIPELINES = (
     SELECT 'pipeline ' || p.name || ' has no branch in a repo of its name to write to' FROM pipelines p
     LEFT JOIN branches b ON b.id = p.branch_id LEFT JOIN repos r ON r.id = b.repo_id
     WHERE {_PIPELINE} AND (r.kind IS NOT 'user' OR r.name IS NOT p.name)
+    """,
+    f"""
+    SELECT 'commit ' || name || '@' || id || ' holds ' || file_count || ' files and its datums wrote ' || written FROM (
+        SELECT p.name, lower(hex(c.global_id)) AS id, c.file_count, c.size_bytes,
+            (SELECT count(*) {_WRITTEN}) AS written, (SELECT coalesce(sum(f.size_bytes), 0) {_WRITTEN}) AS size
+        FROM pipelines p JOIN jobs j ON j.id =
+            (SELECT max(id) FROM jobs s WHERE s.pipeline_id = p.id AND s.state = 'success')
+        JOIN commits c ON c.id = j.commit_id WHERE {_PIPELINE})
+    WHERE (file_count, size_bytes) <> (written, size)
     """,
     f"""
     SELECT 'version ' || v.version || ' of pipeline ' || p.name || ' has a spec that is not JSON' FROM pipelines p

@@ -15,6 +15,8 @@ from store.helpers import LARGE, create_repos, entry_of, put
 from appliance.mount import mountpoint
 from appliance.mount.session import MountUnavailable, find_problem
 from appliance.store import Store, blobs
+from appliance.store.checking import check
+from appliance.store.findings import Step
 
 ROOT = Path(__file__).parents[2]
 # A place without any program to unmount, so that nobody does it for the dead.
@@ -149,6 +151,19 @@ def test_damaged_blob_is_an_error_of_its_file_only(store, mount, caplog):
     aside.rename(file)
     assert raised.value.errno == errno.EIO
     assert "is missing" in caplog.text
+    assert (mount.path / "data/foo").read_bytes() == LARGE
+    caplog.clear()
+
+
+def test_bytes_that_a_check_found_wrong_are_an_error(store, mount, caplog):
+    file = _blob_file(store)
+    file.chmod(0o644)
+    file.write_bytes(bytes([LARGE[0] ^ 1]) + LARGE[1:])
+    assert not all(isinstance(found, Step) for found in check(store, deep=True))
+    with pytest.raises(OSError) as raised:
+        (mount.path / "data/foo").read_bytes()
+    assert raised.value.errno == errno.EIO
+    put(store, "data", "/again", LARGE)
     assert (mount.path / "data/foo").read_bytes() == LARGE
     caplog.clear()
 

@@ -1,8 +1,11 @@
 """The checker: silent about a sound store, and it finds every kind of damage, planted one by one."""
 
 import hashlib
+import random
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from store.helpers import (
     commit_of,
     create_pipeline,
     create_repos,
+    delete,
     entry_of,
     fork,
     keep,
@@ -23,8 +27,8 @@ from store.helpers import (
     start,
 )
 
-from appliance.errors import StoreDamaged
-from appliance.store import Db, Store, blobs, files, staging, uploads
+from appliance.errors import Conflict, StoreDamaged
+from appliance.store import Db, Store, blobs, files, jobs, squash, staging, uploads
 from appliance.store.blobs import INLINE_BYTES, Digest
 from appliance.store.checking import check
 from appliance.store.findings import Problem, Step
@@ -160,6 +164,7 @@ PLANTED = [
     ("UPDATE datums SET state = 'odd'", "is in the unknown state odd"),
     ("UPDATE datums SET output_of = NULL", "ended well and has no output"),
     ("UPDATE datums SET state = 'failed', output_of = NULL", "stale datum", "had file /out"),
+    ("DELETE FROM datum_files", "commit edges@", "holds 1 files and its datums wrote 0"),
     ("UPDATE datum_files SET size_bytes = 9", "records 9 bytes and its content has 3"),
 ]  # fmt: skip
 
@@ -326,6 +331,49 @@ def test_file_that_goes_away_with_its_row_is_no_problem(full: Store) -> None:
             full.write(lambda db: db.execute("DELETE FROM blobs WHERE id = ?", (second.blob_id,)).rowcount)
             full.blobs.path(Digest(hashlib.sha256(b"second" * INLINE_BYTES).digest())).unlink()
     assert len(found) == 1
+
+
+def test_what_changes_during_a_check_is_no_problem(store: Store) -> None:
+    """Writers put, delete, fork, drop and squash all the time, and a pipeline runs; the check must not see a step halfway."""
+    names = [f"repo{number}" for number in range(3)]
+    create_repos(store, *names)
+    create_pipeline(store, "edges", "repo0")
+    ended = threading.Event()
+
+    def work(name: str) -> None:
+        choose = random.Random(name)
+        for number in range(120):
+            put_all(store, name, {f"/{choose.randrange(4)}/{choose.randrange(9)}": choose.randbytes(40_000)})
+            if number % 5 == 1:
+                delete(store, name, f"/{choose.randrange(4)}/")
+                fork(store, name, f"fork{number}", head="master^")
+                put(store, name, "/fork", b"x", branch=f"fork{number}")
+            if number % 5 == 3 and name != "repo0":
+                squash_parent(store, name)
+                store.write(lambda db: squash.drop_commit(db, name, "master"))
+
+    def run_jobs() -> None:
+        while not ended.is_set():
+            with store.snapshot() as db:
+                due = jobs.list_waiting(db)
+            if due:
+                run_pipeline(store, "edges", {"one": {"/out": LARGE}})
+
+    workers = [threading.Thread(target=work, args=(name,)) for name in names]
+    runner = threading.Thread(target=run_jobs)
+    for thread in (*workers, runner):
+        thread.start()
+    checks = 0
+    while checks < 2 or any(worker.is_alive() for worker in workers):
+        assert problems(store, deep=checks % 2 == 0) == []
+        checks += 1
+    ended.set()
+    runner.join()
+
+
+def squash_parent(store: Store, repo: str) -> None:
+    with suppress(Conflict):  # a fork that rests on it may be open
+        store.write(lambda db: squash.squash_commit(db, repo, "master^"))
 
 
 def test_check_does_not_keep_a_snapshot_open_between_steps(full: Store) -> None:

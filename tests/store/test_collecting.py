@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import random
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -29,7 +30,7 @@ from store.helpers import (
     start,
     tree,
 )
-from store.test_durability import ENVIRONMENT
+from store.test_durability import ENVIRONMENT, OPEN
 
 from appliance.errors import RepoNotFound
 from appliance.store import Db, Store, blobs, commits, files, repos, squash, staging, uploads
@@ -316,19 +317,41 @@ def test_database_made_before_it_could_shrink_is_rewritten_once(tmp_path: Path) 
     store = Store(tmp_path, "fast")
     create_repos(store, "images")
     put(store, "images", "/a", b"1")
-    store.write(lambda db: db.execute("DELETE FROM spent_ids").rowcount)
     store.close()
-    script = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None); "
-    script += "db.execute('PRAGMA journal_mode = DELETE'); db.execute('PRAGMA auto_vacuum = 0'); db.execute('VACUUM'); "
-    script += "print(db.execute('PRAGMA auto_vacuum').fetchone()[0])"
-    command = [sys.executable, "-c", script, str(tmp_path / "appliance.db")]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "0\n"
+    _make_unshrinkable(tmp_path / "appliance.db")
     store = Store(tmp_path, "fast")
     with store.snapshot() as db:
         assert db.value("PRAGMA auto_vacuum") == 2
     assert tree(store, "images") == {"/a": b"1"}
     check(store)
     store.close()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.6])
+def test_database_whose_rewriting_is_killed_loses_nothing(tmp_path: Path, share: float) -> None:
+    store = Store(tmp_path, "fast")
+    create_repos(store, "images")
+    put_all(store, "images", {f"/{number}": random.Random(number).randbytes(20_000) for number in range(300)})
+    before = tree(store, "images")
+    store.close()
+    _make_unshrinkable(tmp_path / "appliance.db")
+    size, log = (tmp_path / "appliance.db").stat().st_size, tmp_path / "appliance.db-wal"
+    with subprocess.Popen([sys.executable, "-c", OPEN, str(tmp_path)], env=ENVIRONMENT) as process:
+        while process.poll() is None and (not log.exists() or log.stat().st_size <= share * size):
+            pass
+        process.kill()
+    store = Store(tmp_path, "fast")
+    assert tree(store, "images") == before
+    check(store)
+    store.close()
+
+
+def _make_unshrinkable(database: Path) -> None:
+    with sqlite3.connect(database, isolation_level=None) as db:
+        for sql in ("PRAGMA journal_mode = DELETE", "PRAGMA auto_vacuum = 0", "VACUUM"):
+            db.execute(sql)
+        assert db.execute("PRAGMA auto_vacuum").fetchone() == (0,)
+    db.close()
 
 
 def test_killed_collector_leaves_nothing_that_the_next_does_not_find(tmp_path: Path) -> None:
