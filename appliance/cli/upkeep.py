@@ -25,7 +25,7 @@ def fsck(deep: bool) -> None:
         click.echo(found["problem"])
         errors += 1
     if errors:
-        raise StoreDamaged(f"{errors} error{'s' if errors > 1 else ''} found")
+        raise StoreDamaged(f"{errors} error{'s' * (errors != 1)} found")
     click.echo("No errors found.")
 
 
@@ -38,7 +38,7 @@ def garbage_collect() -> None:
     for found in _iterate("garbage_collect"):
         collected = found["collected"]
         number, content = collected["blobs"], size(collected["size_bytes"])
-        click.echo(f"{number} blobs of {content} removed, {size(collected['freed_bytes'])} given back")
+        click.echo(f"{number} blob{'s' * (number != 1)} of {content} removed, {size(collected['freed_bytes'])} given back")
 
 
 def _iterate(name: str, **arguments: Any) -> Iterator[Any]:

@@ -178,8 +178,8 @@ class Control:
         return Reply(200, [("Content-Type", "application/x-tar")], iter_pieces(itertools.chain([first], pieces)))
 
     async def _import(self, request: Request, renamed: dict[str, str]) -> Reply:
-        reader = BodyReader(request.body)
-        return _result(await trio.to_thread.run_sync(import_all, self._app.store, reader.read, renamed))
+        read, go_on = BodyReader(request.body).read, trio.from_thread.check_cancelled
+        return _result(await trio.to_thread.run_sync(import_all, self._app.store, read, renamed, go_on))
 
     async def _get_logs(self, given: dict[str, str]) -> Reply:
         chosen = await trio.to_thread.run_sync(self._choose_jobs, given.get("pipeline"), given.get("job"))

@@ -1,6 +1,6 @@
 """The file that an export is: a tar of a manifest, a database and blobs, in this order.
 
-    appliance-export.json   {"format": 1, "schema": [migrations], "repos": [names]}
+    appliance-export.json   {"format": 1, "schema": [migrations], "repos": how many}
     appliance.db            the rows, in the schema of the appliance that wrote it
     blobs/<digest>          the bytes of each blob that is not in the database
 

@@ -7,7 +7,7 @@ store. What rows must agree on is in `consistency`; here is what takes more than
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from itertools import islice
 
 from appliance.errors import InvalidName, InvalidPath, PathConflict
 from appliance.names import check_name, check_path
@@ -41,11 +41,11 @@ def check(store: Store, *, deep: bool = False) -> Iterator[Finding]:
         yield Problem(f"the database can not be read: {error}")
 
 
-def check_rows(source: Source) -> Iterator[Problem]:
-    """Look at all rows of a database and yield what is wrong. Raises sqlite3.DatabaseError if it can not be read."""
-    for found in chain(_check_database(source, deep=False), _check_tables(source), check_lists(source)):
-        if isinstance(found, Problem):
-            yield found
+def check_rows(source: Source) -> Iterator[Finding]:
+    """Look at all rows of a database, as `check` does. Raises sqlite3.DatabaseError if it can not be read."""
+    yield from _check_database(source, deep=False)
+    yield from _check_tables(source)
+    yield from check_lists(source)
 
 
 def _check_database(source: Source, *, deep: bool) -> Iterator[Finding]:

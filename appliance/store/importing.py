@@ -8,7 +8,7 @@ import hashlib
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,25 +35,26 @@ class Imported:
     size_bytes: int
 
 
-def import_all(store: Store, read: Read, renamed: Mapping[str, str]) -> Imported:
+def import_all(store: Store, read: Read, renamed: Mapping[str, str], go_on: Callable[[], None] = lambda: None) -> Imported:
     """Take in the export that `read` reads, with some repos under other names.
 
-    Blocks until all of it is durable. Raises InvalidRequest, InvalidName, BadDigest for what no export can be,
-    AlreadyExists for names that are taken, RepoNotFound for a rename of what is not in it.
+    Blocks until all of it is durable; `go_on` is called now and then, and may raise to end it. Raises InvalidRequest,
+    InvalidName, BadDigest for what no export can be, AlreadyExists for names that are taken, RepoNotFound for a rename of
+    what is not in it, Conflict for a rename of what a pipeline uses.
     """
     aside = store.directory / "staging" / secrets.token_hex(16)
     reader = Reader(read)
     schema = _read_manifest(reader)
     try:
         _read_database(reader, aside)
-        with closing(Incoming(aside, schema)) as incoming, store.collecting:
+        with closing(Incoming(aside, schema, go_on)) as incoming, store.collecting:
             names = _choose_names(incoming.db, renamed)
             with store.snapshot() as db:
                 _check_free(db, names.values(), _list_pipelines(incoming.db))
             received = _read_blobs(store, reader, incoming.db)
             begin_blobs(incoming.db)
             while store.write(lambda db: add_blobs(db, incoming.db, _BLOBS)):
-                pass
+                go_on()
             commits = store.write(lambda db: _merge(db, incoming.db, names))
     finally:
         aside.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ it has exactly the tables that our migrations make, every value is of its column
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from appliance.errors import InvalidRequest
 from appliance.store.checking import check_rows
 from appliance.store.database import Db
 from appliance.store.exporting import TABLES
+from appliance.store.findings import Problem
 from appliance.store.schema import list_migrations, migrate, migrations
 
 _SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY type, name"
@@ -25,8 +26,9 @@ _TYPES = {"INTEGER": "integer", "TEXT": "text", "BLOB": "blob"}
 class Incoming:
     """An export's database that was found to be sound. `db` is its connection."""
 
-    def __init__(self, file: Path, schema: Sequence[str]) -> None:
-        """Open and check it. Raises InvalidRequest."""
+    def __init__(self, file: Path, schema: Sequence[str], go_on: Callable[[], None]) -> None:
+        """Open and check it; `go_on` is called in between and may raise to end that. Raises InvalidRequest."""
+        self._go_on = go_on
         self.db = sqlite3.connect(file, factory=Db, isolation_level=None, check_same_thread=False)
         try:
             self._check(schema)
@@ -58,8 +60,10 @@ class Incoming:
             self._check_values(table)
         if self.db.value("SELECT 1 FROM repos WHERE kind <> 'user'"):
             raise InvalidRequest("the export has repos that were deleted")
-        for problem in check_rows(self):
-            raise InvalidRequest(f"the export is damaged: {problem.text}")
+        for found in check_rows(self):
+            if isinstance(found, Problem):
+                raise InvalidRequest(f"the export is damaged: {found.text}")
+            self._go_on()
 
     def _check_values(self, table: str) -> None:
         """Refuse rows in tables that an export does not have, and values that are not of the type their column is of."""

@@ -65,7 +65,7 @@ def test_garbage_is_collected_on_request(sh: Shell, appliance: Serving, repo: st
     sh("put", "file", f"{repo}@master:/a", stdin=DATA)
     sh("delete", "repo", repo)
     assert blob_of(appliance, DATA).exists()
-    assert sh("garbage-collect").out.startswith("1 blobs of 195.3KiB removed, ")
+    assert sh("garbage-collect").out.startswith("1 blob of 195.3KiB removed, ")
     assert not blob_of(appliance, DATA).exists()
     assert sh("garbage-collect").out.startswith("0 blobs of 0B removed, ")
 

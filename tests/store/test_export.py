@@ -393,6 +393,17 @@ def test_hostile_rows_are_refused(other: Store, exported: bytes, tmp_path: Path,
         assert db.value("SELECT count(*) FROM repos") == 1  # type: ignore[attr-defined]
 
 
+def test_import_can_be_ended_while_it_checks(other: Store, exported: bytes) -> None:
+    def end() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        import_all(other, io.BytesIO(exported).read, {}, end)
+    assert list((other.directory / "staging").iterdir()) == []
+    assert not other.collecting.locked()
+    take_in(other, exported)
+
+
 KILLED = """
 import os, pathlib, sys
 from appliance.store import Store
