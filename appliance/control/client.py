@@ -96,7 +96,7 @@ class Client:
             try:
                 while piece := response.read(_PIECE_BYTES):
                     yield piece
-            except http.client.IncompleteRead:
+            except (http.client.IncompleteRead, ConnectionError):
                 text = "the export broke off, most likely at damaged bytes: `appliance fsck --deep` names them"
                 raise ControlError(text, "StoreDamaged", StoreDamaged.exit_status) from None
 

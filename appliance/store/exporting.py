@@ -60,7 +60,8 @@ def iter_export(store: Store, repos: Sequence[str] = ()) -> Iterator[bytes]:
     aside = store.directory / "staging" / secrets.token_hex(16)
     with store.collecting, _removed(aside):
         chosen = _write_database(store, aside, repos)
-        with closing(sqlite3.connect(aside)) as exported:
+        # Not bound to a thread: whoever asks for a piece may ask from another one than for the piece before.
+        with closing(sqlite3.connect(aside, check_same_thread=False)) as exported:
             _check_files(store, exported)
             yield from _iter_manifest(chosen)
             yield from _iter_database(aside)

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -160,7 +161,17 @@ def test_export_is_of_one_moment(store: Store, other: Store) -> None:
     assert history(other, "images") == before
 
 
-def test_exports_of_equal_stores_leave_nothing_behind(store: Store) -> None:
+def test_each_piece_may_be_asked_for_by_another_thread(store: Store, other: Store) -> None:
+    fill(store)
+    pieces, found = iter_export(store), list[bytes | None]()
+    while not found or found[-1] is not None:
+        asking = threading.Thread(target=lambda: found.append(next(pieces, None)))
+        asking.start()
+        asking.join()
+    assert take_in(other, b"".join(piece for piece in found if piece)).repos == ("empty", "images")
+
+
+def test_export_that_is_not_read_to_its_end_leaves_nothing(store: Store) -> None:
     create_repos(store, "images")
     put(store, "images", "/a", LARGE)
     pieces = iter_export(store)
