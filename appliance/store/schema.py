@@ -362,6 +362,35 @@ def spent_ids(db: Database) -> None:
     db.conn.execute("CREATE TABLE spent_ids (table_name TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID")
 
 
+_DELETE_MARKERS = (
+    # A delete that found nothing to end, for the list of versions that S3 wants: it changes no entry, and makes no commit
+    # unless something else was deleted with it. It lies behind what the commit `seq` of its line did to the path; several
+    # may, by `id`. `version` is the commit's global id, or one of its own. That an entry ends is such a marker too, with
+    # the id of the commit that ended it, and has no row here unless others lie at the same place: then all have.
+    """
+    CREATE TABLE delete_markers (
+        id INTEGER PRIMARY KEY,
+        line_id INTEGER NOT NULL,
+        path TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        version BLOB NOT NULL,
+        created_ns INTEGER NOT NULL,
+        FOREIGN KEY (line_id, seq) REFERENCES commits (line_id, seq) ON DELETE CASCADE
+    )
+    """,
+    "CREATE INDEX delete_markers_path ON delete_markers (line_id, path, seq)",
+    "CREATE INDEX delete_markers_commit ON delete_markers (line_id, seq)",
+    "CREATE INDEX delete_markers_version ON delete_markers (version, path)",
+)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def delete_markers(db: Database) -> None:
+    """Deletes of what was not there."""
+    for statement in _DELETE_MARKERS:
+        db.conn.execute(statement)
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to this code's schema. Raises Conflict, changing nothing, if it is newer."""
     db = Database(connection)
