@@ -38,7 +38,7 @@ class _Shift:
 
 
 class Forgetting:
-    """Forgets versions in the history of one snapshot; `settle` at the end, in the same write, makes the commits' sizes right.
+    """Forgets versions in the history of one snapshot; `settle` at the end, in the same write, sets the commits' sizes right.
 
     Together, because counting again for each version would cost as much as there are commits after it.
     """
