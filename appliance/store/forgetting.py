@@ -60,6 +60,8 @@ class Forgetting:
             self._forget_entry(version, version.entry)
         else:
             self._forget_marker(version)
+        sql = "INSERT OR IGNORE INTO forgotten_versions (line_id, seq, path) VALUES (?, ?, ?)"
+        self._db.execute(sql, (version.line, version.seq, path))
         return version
 
     def settle(self) -> None:

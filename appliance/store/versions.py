@@ -209,6 +209,12 @@ def _find_place(db: Db, head: Snapshot, path: str, version_id: str) -> tuple[int
     return (*commit, None) if commit is not None and commit[0] in known else (None, None, None)
 
 
+def is_forgotten(db: Db, commit: Commit, path: str) -> bool:
+    """Tell whether a commit had a version of a path that was forgotten."""
+    sql = "SELECT 1 FROM forgotten_versions WHERE line_id = ? AND seq = ? AND path = ?"
+    return db.value(sql, (commit.line, commit.seq, path)) is not None
+
+
 def add_markers(db: Db, commit: Commit, paths: Iterable[str], version_id: CommitId | None = None) -> CommitId:
     """Record that deletes of paths found nothing at a commit, under one id, which is returned."""
     sql = "INSERT INTO delete_markers (line_id, path, seq, version, created_ns) VALUES (?, ?, ?, ?, ?)"

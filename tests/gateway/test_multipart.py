@@ -118,7 +118,9 @@ def test_upload_ends_with_its_completion(s3: Any, bucket: str) -> None:
     parts = [upload(s3, bucket, upload_id, 1, b"x")]
     complete(s3, bucket, upload_id, parts)
     with refused("NoSuchUpload", 404):
-        complete(s3, bucket, upload_id, parts)
+        upload(s3, bucket, upload_id, 2, b"x")
+    with refused("NoSuchUpload", 404):
+        s3.abort_multipart_upload(Bucket=bucket, Key="a", UploadId=upload_id)
     assert s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
 
 
@@ -173,7 +175,7 @@ def test_completion_that_lists_no_parts_is_malformed(gateway: Served, s3: Any, b
 def test_checksum_of_the_object_is_not_taken_for_that_of_the_xml(s3: Any, bucket: str) -> None:
     upload_id = begin(s3, bucket)
     parts = [upload(s3, bucket, upload_id, 1, b"x")]
-    complete(s3, bucket, upload_id, parts, ChecksumCRC32="jNxHvQ==", ChecksumType="FULL_OBJECT")
+    complete(s3, bucket, upload_id, parts, ChecksumCRC32="jNwWgw==", ChecksumType="FULL_OBJECT")
     assert body_of(s3, bucket, "a") == b"x"
 
 

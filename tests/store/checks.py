@@ -14,11 +14,15 @@ OVERLAPS = """
     WHERE a.until_seq IS NULL OR a.until_seq > b.from_seq
 """
 BACKWARDS = "SELECT line_id, path, from_seq, until_seq FROM entries WHERE until_seq <= from_seq"
-HALF = "SELECT line_id, path, from_seq FROM entries WHERE (kind = 1) <> ((blob_id IS NULL) <> (list_id IS NULL))"
+HALF = """
+    SELECT line_id, path, from_seq FROM entries
+    WHERE (kind = 1 OR size_bytes > 0) <> ((blob_id IS NULL) <> (list_id IS NULL))
+"""
 SLASHES = "SELECT line_id, path, kind FROM entries WHERE kind <> 0 AND (kind = 2) <> (path LIKE '%/')"
 SIZES = """
     SELECT e.path, e.size_bytes FROM entries e LEFT JOIN blobs b ON b.id = e.blob_id
-    LEFT JOIN extent_lists l ON l.id = e.list_id WHERE e.kind = 1 AND e.size_bytes <> coalesce(b.size_bytes, l.size_bytes)
+    LEFT JOIN extent_lists l ON l.id = e.list_id
+    WHERE (e.kind = 1 OR e.size_bytes > 0) AND e.size_bytes <> coalesce(b.size_bytes, l.size_bytes)
 """
 EXTENTS = """
     SELECT x.list_id, x.position FROM extents x JOIN blobs b ON b.id = x.blob_id

@@ -47,7 +47,7 @@ def test_upload_of_another_target_or_path_is_not_found(store: Store, target: str
 def test_uploads_are_listed_by_path_and_age(store: Store, target: str) -> None:
     made = [begin(store, target, path) for path in ("/b", "/a", "/b")]
     with store.snapshot() as db:
-        assert uploads.list_uploads(db, target) == [made[1], made[0], made[2]]
+        assert uploads.list_uploads(db, target).items == (made[1], made[0], made[2])
 
 
 def test_parts_are_listed_by_number(store: Store, target: str) -> None:
