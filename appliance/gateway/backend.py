@@ -124,7 +124,9 @@ class RepoBackend(UploadBackend, Refusals, S3Backend):  # type: ignore[misc]
 
     def list_objects(self, request: ListRequest) -> Page:
         def page(db: Db, bucket: Bucket) -> Page:
-            prefix, after = request.path_prefix, request.path_after
+            # In a job one leading slash is forgiven, as Pachyderm does; in S3 no key begins with one that we can have.
+            prefix = "/" + (request.prefix if bucket.versioned else request.prefix.removeprefix("/"))
+            after = request.path_after
             snapshot = bucket.open(db)
             return listings.list_page(
                 db, snapshot, prefix=prefix, delimiter=request.delimiter, after=after, limit=request.max_keys

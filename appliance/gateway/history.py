@@ -120,7 +120,7 @@ def list_versions(db: Db, bucket: Bucket, request: VersionsRequest) -> VersionPa
     return versions.list_versions(
         db,
         bucket.open(db),
-        prefix="/" + request.prefix.removeprefix("/"),
+        prefix="/" + request.prefix,
         delimiter=request.delimiter,
         after="/" + request.key_marker if request.key_marker else None,
         after_id=request.id_marker or None,

@@ -41,11 +41,7 @@ class ListRequest:
     url_encoded: bool
     fetch_owner: bool
     token: str | None
-
-    @property
-    def path_prefix(self) -> str:
-        """The prefix as the store has it. One leading slash is forgiven, as Pachyderm does for rust-s3."""
-        return "/" + self.prefix.removeprefix("/")
+    start_after: str | None
 
     @property
     def path_after(self) -> str | None:
@@ -71,6 +67,7 @@ def parse_list_request(address: Address) -> ListRequest:
         url_encoded=parse_encoding(address),
         fetch_owner=version == 1 or address.parameter("fetch-owner") == "true",
         token=token,
+        start_after=address.parameter("start-after") if version == 2 else None,
     )
 
 
@@ -142,8 +139,8 @@ def _paging_v2(request: ListRequest, page: Page, text: Callable[[str], str]) -> 
     yield f"<KeyCount>{len(page.items)}</KeyCount>"
     if request.token is not None:
         yield f"<ContinuationToken>{xml_text(request.token)}</ContinuationToken>"
-    elif request.after:
-        yield f"<StartAfter>{text(request.after)}</StartAfter>"
+    if request.start_after:
+        yield f"<StartAfter>{text(request.start_after)}</StartAfter>"
     if page.last is not None:
         yield f"<NextContinuationToken>{encode_token(page.last[1:])}</NextContinuationToken>"
 

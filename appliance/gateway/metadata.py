@@ -97,6 +97,8 @@ def metadata_from(headers: Any) -> dict[str, str]:
         if lower == "content-encoding":
             # `aws-chunked` was about the transfer, not about the object.
             value = ",".join(part for part in value.split(",") if part.strip() not in ("", "aws-chunked"))
-        if value and (lower in _KEPT or lower.startswith("x-amz-meta-")):
-            kept[lower] = f"{kept[lower]},{value}" if lower in kept and lower.startswith("x-amz-meta-") else value
+        if lower.startswith("x-amz-meta-"):
+            kept[lower] = f"{kept[lower]},{value}" if lower in kept else value
+        elif value and lower in _KEPT:
+            kept[lower] = value
     return kept

@@ -22,11 +22,11 @@ def choose(there: Sequence[Part], chosen: Sequence[ChosenPart], plan: Plan | Non
     """Return the parts a client wants joined. Raises S3Error InvalidPart, InvalidPartOrder, EntityTooSmall, MalformedXML."""
     if not chosen:
         raise moto_errors.MalformedXML
-    if any(left.number >= right.number for left, right in itertools.pairwise(chosen)):
+    if any(left.number > right.number for left, right in itertools.pairwise(chosen)):
         raise moto_errors.InvalidPartOrder
     by_number = {part.number: part for part in there}
     found = []
-    for wanted in chosen:
+    for wanted in {item.number: item for item in chosen}.values():  # of a part that was sent again the last one is meant
         part = by_number.get(wanted.number)
         if part is None or not _is_meant(part, wanted, plan):
             raise moto_errors.InvalidPart

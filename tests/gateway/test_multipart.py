@@ -132,7 +132,7 @@ def test_part_below_five_mib_is_too_small_unless_the_last(s3: Any, bucket: str) 
 
 
 @pytest.mark.parametrize(
-    ("numbers", "code"), [((2, 1), "InvalidPartOrder"), ((1, 1), "InvalidPartOrder"), ((1, 3), "InvalidPart")]
+    ("numbers", "code"), [((2, 1), "InvalidPartOrder"), ((1, 2, 1), "InvalidPartOrder"), ((1, 3), "InvalidPart")]
 )
 def test_parts_have_to_be_there_and_in_order(s3: Any, bucket: str, numbers: tuple[int, ...], code: str) -> None:
     upload_id = begin(s3, bucket)

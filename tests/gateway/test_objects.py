@@ -59,7 +59,7 @@ def test_empty_object(s3: Any, bucket: str) -> None:
 
 def test_user_metadata_comes_back(s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="a", Body=b"", Metadata={"one": "1", "two-words": "x, y", "empty": ""})
-    assert head(s3, bucket, "a")["Metadata"] == {"one": "1", "two-words": "x, y"}
+    assert head(s3, bucket, "a")["Metadata"] == {"one": "1", "two-words": "x, y", "empty": ""}
 
 
 def test_repeated_metadata_is_joined(gateway: Served, s3: Any, bucket: str) -> None:
@@ -290,9 +290,12 @@ def test_put_if_unchanged_where_nothing_is(s3: Any, bucket: str) -> None:
         s3.put_object(Bucket=bucket, Key="a", Body=b"1", IfMatch="*")
 
 
-def test_put_unless_it_is_this_version_is_not_offered(s3: Any, bucket: str) -> None:
-    with refused("NotImplemented", 501):
-        s3.put_object(Bucket=bucket, Key="a", Body=b"1", IfNoneMatch='"etag"')
+def test_put_unless_it_is_this_version(s3: Any, bucket: str) -> None:
+    etag = s3.put_object(Bucket=bucket, Key="a", Body=b"1", IfNoneMatch='"other"')["ETag"]
+    with refused("PreconditionFailed", 412):
+        s3.put_object(Bucket=bucket, Key="a", Body=b"2", IfNoneMatch=etag)
+    s3.put_object(Bucket=bucket, Key="a", Body=b"3", IfNoneMatch='"other"')
+    assert body_of(s3, bucket, "a") == b"3"
 
 
 def test_condition_that_fails_makes_no_commit(gateway: Served, s3: Any, bucket: str) -> None:
