@@ -77,6 +77,7 @@ class Forgetting:
                 )
         self._announce()
         self._shifts.clear()
+        self._db.changes.garbage = True
 
     def _announce(self) -> None:
         commit = self._head.commit
