@@ -145,6 +145,11 @@ def finish_upload(db: Db, upload: Upload, result: Mapping[str, Any]) -> None:
     db.changes.garbage = True
 
 
+def is_any_older(db: Db, before_ns: int) -> bool:
+    """Tell whether an upload began before a time."""
+    return db.value("SELECT 1 FROM uploads WHERE created_ns < ? LIMIT 1", (before_ns,)) is not None
+
+
 def expire_uploads(db: Db, before_ns: int, *, limit: int = 100) -> int:
     """Forget up to `limit` uploads that began before a time, completed or not, and return how many that were."""
     sql = "DELETE FROM uploads WHERE id IN (SELECT id FROM uploads WHERE created_ns < ? ORDER BY created_ns LIMIT ?)"
