@@ -5,6 +5,7 @@ Whatever asks for more is refused before moto sees it: moto would take it for a 
 
 from appliance.gateway.errors import not_implemented
 from appliance.gateway.request import GatewayRequest
+from appliance.gateway.unconfigured import BUCKET_READS, OBJECT_READS
 
 # Query parameters that make a request something else (the S3 API's "subresources"), and which of them are offered.
 _SUBRESOURCES = frozenset(
@@ -21,10 +22,11 @@ _OFFERED = {
         *("location", "uploads", "versioning", "versions"),
         *("cors", "encryption", "lifecycle", "object-lock", "ownershipControls", "policy", "publicAccessBlock"),
         *("replication", "tagging", "website"),
+        *BUCKET_READS,
     },
     ("bucket", "PUT"): {"versioning"},
     ("bucket", "POST"): {"delete"},
-    ("object", "GET"): {"attributes", "tagging", "uploadId"},
+    ("object", "GET"): {"attributes", "tagging", "uploadId", *OBJECT_READS},
     ("object", "PUT"): {"tagging", "uploadId"},
     ("object", "POST"): {"uploads", "uploadId"},
     ("object", "DELETE"): {"tagging", "uploadId"},

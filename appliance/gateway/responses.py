@@ -14,7 +14,7 @@ from moto.core.responses import ActionResult
 from moto.s3.exceptions import MalformedXML, S3ClientError
 from moto.s3.responses import S3Response
 
-from appliance.gateway import parsing
+from appliance.gateway import parsing, unconfigured
 from appliance.gateway.backend import RepoBackend
 from appliance.gateway.errors import S3Error, invalid_argument, not_implemented
 from appliance.gateway.list_verbs import ListVerbs
@@ -40,6 +40,8 @@ class GatewayResponse(ObjectVerbs, UploadVerbs, ListVerbs, S3Response):  # type:
     def respond(self, request: GatewayRequest) -> Answer:
         """Return (status, headers, body); the body is text, bytes or a BlobSlice."""
         check_offered(request)
+        for header in ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"):
+            unconfigured.check_owner(request.headers.get(header))
         self.setup_class(request)
         try:
             answer = self._route(request)
@@ -125,9 +127,11 @@ class GatewayResponse(ObjectVerbs, UploadVerbs, ListVerbs, S3Response):  # type:
         return routes[request.method]()
 
     def _route_get(self) -> Any:
+        if unconfigured.OBJECT_READS & self.querystring.keys():
+            self.backend.head_object(self.bucket_name, self.parse_key_name(), self._version_id())
+            unconfigured.answer_object(self.querystring)
         routes = {"uploadId": self.list_parts, "tagging": self.get_object_tagging, "attributes": self.get_object_attributes}
-        asked = routes.keys() & self.querystring.keys()
-        return routes[asked.pop()]() if asked else self.get_object()
+        return next((answer for name, answer in routes.items() if name in self.querystring), self.get_object)()
 
     def _route_put(self) -> Any:
         copied = "x-amz-copy-source" in self.headers
@@ -152,6 +156,15 @@ class GatewayResponse(ObjectVerbs, UploadVerbs, ListVerbs, S3Response):  # type:
     def _response_options(self, headers: Any, bucket_name: str) -> Any:
         """Nobody has configured CORS; moto's answers 200 without headers."""
         raise S3Error("AccessForbidden", "CORSResponse: CORS is not enabled for this bucket.")
+
+    def _bucket_response_get(self, bucket_name: str, querystring: dict[str, Any]) -> Any:
+        """Moto's takes questions that it does not know for a listing."""
+        if unconfigured.BUCKET_READS & querystring.keys():
+            self.backend.head_bucket(bucket_name)
+        described = unconfigured.answer_bucket(querystring)
+        if described is not None:
+            return self._serialize(described.action, dict(described.result))
+        return super()._bucket_response_get(bucket_name, querystring)
 
     def _bucket_response_put(self, request: GatewayRequest, bucket_name: str, querystring: dict[str, Any]) -> Any:
         """Moto's goes on to configure what it has just created, and answers a versioning without status with no XML."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from gateway.helpers import Served, keys_of
+from gateway.helpers import Served, keys_of, refused
 
 SUBRESOURCES = [
     *("accelerate", "acl", "analytics", "attributes", "cors", "delete", "encryption", "intelligent-tiering", "inventory"),
@@ -17,10 +17,12 @@ ANSWERED = {
     ("bucket", "GET"): {
         *("cors", "encryption", "lifecycle", "location", "object-lock", "ownershipControls", "policy"),
         *("publicAccessBlock", "replication", "tagging", "uploads", "versioning", "versions", "website"),
+        *("accelerate", "analytics", "intelligent-tiering", "inventory", "logging", "metrics", "notification"),
+        *("policyStatus", "requestPayment"),
     },
     ("bucket", "PUT"): {"versioning"},
     ("bucket", "POST"): {"delete"},
-    ("object", "GET"): {"attributes", "tagging"},
+    ("object", "GET"): {"attributes", "legal-hold", "retention", "tagging"},
     ("object", "PUT"): {"tagging"},
     ("object", "POST"): {"uploads"},
     ("object", "DELETE"): {"tagging"},
@@ -82,3 +84,59 @@ def test_form_upload_is_refused(gateway: Served, s3: Any, bucket: str) -> None:
     answer = gateway.request("POST", f"/{bucket}", {"Content-Type": "multipart/form-data; boundary=x"}, form)
     assert (answer.status, answer.code) == (501, "NotImplemented")
     assert keys_of(s3.list_objects_v2(Bucket=bucket)) == []
+
+
+EMPTY = [
+    *("get_bucket_accelerate_configuration", "get_bucket_logging", "get_bucket_notification_configuration"),
+    *("list_bucket_analytics_configurations", "list_bucket_intelligent_tiering_configurations"),
+    *("list_bucket_inventory_configurations", "list_bucket_metrics_configurations"),
+]
+
+
+@pytest.mark.parametrize("method", EMPTY)
+def test_what_nobody_configured_is_empty(s3: Any, bucket: str, method: str) -> None:
+    answer = getattr(s3, method)(Bucket=bucket)
+    assert set(answer) <= {"ResponseMetadata", "IsTruncated"}
+    assert not answer.get("IsTruncated")
+    with refused("NoSuchBucket", 404):
+        getattr(s3, method)(Bucket="master.other")
+
+
+def test_owner_pays(s3: Any, bucket: str) -> None:
+    assert s3.get_bucket_request_payment(Bucket=bucket)["Payer"] == "BucketOwner"
+
+
+@pytest.mark.parametrize(("name", "code"), [("metrics", "NoSuchConfiguration"), ("inventory", "NoSuchConfiguration")])
+def test_configuration_that_is_not_there_is_not_found(gateway: Served, bucket: str, name: str, code: str) -> None:
+    answer = gateway.request("GET", f"/{bucket}?{name}&id=x")
+    assert (answer.status, answer.code) == (404, code)
+
+
+def test_bucket_has_no_policy(s3: Any, bucket: str) -> None:
+    with refused("NoSuchBucketPolicy", 404):
+        s3.get_bucket_policy_status(Bucket=bucket)
+
+
+@pytest.mark.parametrize("method", ["get_object_legal_hold", "get_object_retention"])
+def test_objects_are_not_locked(s3: Any, bucket: str, method: str) -> None:
+    with refused("NoSuchKey", 404):
+        getattr(s3, method)(Bucket=bucket, Key="a")
+    s3.put_object(Bucket=bucket, Key="a", Body=b"x")
+    with refused("InvalidRequest", 400):
+        getattr(s3, method)(Bucket=bucket, Key="a")
+
+
+OWNER = "0" * 32
+
+
+def test_request_for_the_bucket_of_somebody_else_is_refused(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="a", Body=b"x", ExpectedBucketOwner=OWNER)
+    with refused("AccessDenied", 403):
+        s3.put_object(Bucket=bucket, Key="b", Body=b"x", ExpectedBucketOwner="somebody")
+    with refused("AccessDenied", 403):
+        s3.list_objects_v2(Bucket=bucket, ExpectedBucketOwner="somebody")
+    source = {"CopySource": f"{bucket}/a", "ExpectedBucketOwner": OWNER}
+    s3.copy_object(Bucket=bucket, Key="b", ExpectedSourceBucketOwner=OWNER, **source)
+    with refused("AccessDenied", 403):
+        s3.copy_object(Bucket=bucket, Key="c", ExpectedSourceBucketOwner="somebody", **source)
+    assert keys_of(s3.list_objects_v2(Bucket=bucket)) == ["a", "b"]
