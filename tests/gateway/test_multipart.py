@@ -377,3 +377,22 @@ def test_part_copy_under_a_condition(s3: Any, bucket: str) -> None:
     upload_id = begin(s3, bucket)
     with refused("PreconditionFailed", 412):
         copy_part(s3, bucket, upload_id, 1, f"{bucket}/source", CopySourceIfMatch='"other"')
+
+
+def test_uploads_are_listed_with_prefix_delimiter_and_markers(s3: Any, bucket: str) -> None:
+    ids = {key: begin(s3, bucket, key) for key in ("a", "d/x y", "d/z", "e")}
+    page = s3.list_multipart_uploads(Bucket=bucket, Delimiter="/")
+    assert [item["Key"] for item in page["Uploads"]] == ["a", "e"]
+    assert [item["Prefix"] for item in page["CommonPrefixes"]] == ["d/"]
+    below = s3.list_multipart_uploads(Bucket=bucket, Prefix="d/", MaxUploads=1)
+    assert [(item["Key"], item["UploadId"]) for item in below["Uploads"]] == [("d/x y", ids["d/x y"])]
+    assert (below["NextKeyMarker"], below["NextUploadIdMarker"], below["IsTruncated"]) == ("d/x y", ids["d/x y"], True)
+    s3.abort_multipart_upload(Bucket=bucket, Key="d/x y", UploadId=ids["d/x y"])
+    markers = {"KeyMarker": below["NextKeyMarker"], "UploadIdMarker": below["NextUploadIdMarker"]}
+    rest = s3.list_multipart_uploads(Bucket=bucket, Prefix="d/", **markers)
+    assert [item["Key"] for item in rest["Uploads"]] == ["d/z"]
+
+
+def test_keys_of_uploads_are_encoded_if_asked(gateway: Served, s3: Any, bucket: str) -> None:
+    begin(s3, bucket, "a b/ü")
+    assert b"<Key>a%20b/%C3%BC</Key>" in gateway.request("GET", f"/{bucket}?uploads&encoding-type=url").body
