@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from moto.s3.models import S3Backend
 
-from appliance.errors import ApplianceError, Conflict
+from appliance.errors import Conflict
 from appliance.gateway import checksums, metadata, tags
 from appliance.gateway.buckets import Bucket, BucketMap
 from appliance.gateway.checksums import Algorithm
@@ -249,7 +249,7 @@ class RepoBackend(UploadBackend, Refusals, S3Backend):  # type: ignore[misc]
             try:
                 marker = forget(db, bucket, forgetting, "/" + key, version)
                 done[key, version] = Deleted(key, version, marker)
-            except ApplianceError as error:
+            except Conflict as error:
                 done[key, version] = Deleted(key, version, error=translate(error))
             except S3Error as error:
                 done[key, version] = Deleted(key, version, error=error)

@@ -120,7 +120,10 @@ def text_encoder(*, url_encoded: bool) -> Callable[[str], str]:
 
 
 def _head_elements(request: ListRequest, page: Page, text: Callable[[str], str]) -> Iterable[str]:
-    yield f"<Prefix>{text(request.prefix)}</Prefix><MaxKeys>{request.max_keys}</MaxKeys>"
+    # Of the first version botocore decodes everything but this one, so it stays as it is where XML can hold it.
+    is_plain = request.version == 1 and request.prefix.replace("\n", "").isprintable()
+    prefix = xml_text(request.prefix) if is_plain else text(request.prefix)
+    yield f"<Prefix>{prefix}</Prefix><MaxKeys>{request.max_keys}</MaxKeys>"
     yield f"<IsTruncated>{'true' if page.truncated else 'false'}</IsTruncated>"
     if request.delimiter:
         yield f"<Delimiter>{text(request.delimiter)}</Delimiter>"

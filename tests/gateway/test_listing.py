@@ -223,3 +223,15 @@ def test_listing_no_bucket(s3: Any) -> None:
     for operation in ("list_objects", "list_objects_v2"):
         with refused("NoSuchBucket", 404):
             getattr(s3, operation)(Bucket="master.data")
+
+
+@pytest.mark.parametrize("version", ["list_objects", "list_objects_v2"])
+@pytest.mark.parametrize("prefix", ["\n", "a b&<c>", "übung/", "+%"])
+def test_prefix_comes_back_as_it_was_sent(s3: Any, bucket: str, version: str, prefix: str) -> None:
+    assert getattr(s3, version)(Bucket=bucket, Prefix=prefix)["Prefix"] == prefix
+
+
+def test_start_after_comes_back_on_every_page(s3: Any, filled: str) -> None:
+    first = s3.list_objects_v2(Bucket=filled, StartAfter="a", MaxKeys=1)
+    rest = s3.list_objects_v2(Bucket=filled, StartAfter="a", ContinuationToken=first["NextContinuationToken"])
+    assert first["StartAfter"] == rest["StartAfter"] == "a"
