@@ -60,8 +60,12 @@ class Forgetting:
             self._forget_entry(version, version.entry)
         else:
             self._forget_marker(version)
-        sql = "INSERT OR IGNORE INTO forgotten_versions (line_id, seq, path) VALUES (?, ?, ?)"
-        self._db.execute(sql, (version.line, version.seq, path))
+        # A marker with an id of its own leaves its commit the right to be the name of what it shows.
+        sql = """
+            INSERT OR IGNORE INTO forgotten_versions (line_id, seq, path)
+            SELECT line_id, seq, ? FROM commits WHERE line_id = ? AND seq = ? AND global_id = ?
+        """
+        self._db.execute(sql, (path, version.line, version.seq, bytes.fromhex(version.id)))
         return version
 
     def settle(self) -> None:

@@ -233,3 +233,16 @@ def test_nothing_is_forgotten_in_strict_mode(store: Store) -> None:
         answer = s3.delete_objects(Bucket="master.data", Delete={"Objects": [{"Key": "a", "VersionId": version}]})
         assert answer["Errors"][0]["Code"] == "NotImplemented"
         assert body_of(s3, "master.data", "a") == b"1"
+
+
+def test_commit_still_names_what_it_shows_after_a_delete_of_nothing_is_forgotten(s3: Any, bucket: str) -> None:
+    put_object(s3, bucket, "a", b"1")
+    gone = s3.delete_object(Bucket=bucket, Key="a")["VersionId"]
+    other = put_object(s3, bucket, "b", b"2")
+    marker = s3.delete_object(Bucket=bucket, Key="a")["VersionId"]
+    for version in (marker, gone):
+        s3.delete_object(Bucket=bucket, Key="a", VersionId=version)
+    assert body_of(s3, bucket, "a", VersionId=other) == b"1"
+    for version in (marker, gone):
+        with refused("NoSuchVersion", 404):
+            s3.get_object(Bucket=bucket, Key="a", VersionId=version)
