@@ -9,6 +9,7 @@ Map of the package; imports point downwards only:
     mount        FUSE door: `/pfs`
     pipelines    specs, datums, jobs and the processes that run them
     external     other people's object stores: ingress and egress
+    clock        what is due by the clock; expiry, upkeep: what is forgotten and collected
     store        what is kept: SQLite and blob files
     httpd        HTTP/1.1 over trio sockets; knows no S3
     config       the only reader of the environment, files and options

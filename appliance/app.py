@@ -17,6 +17,7 @@ from appliance import httpd
 from appliance.clock import Clock
 from appliance.config import Config
 from appliance.errors import ApplianceError, Conflict
+from appliance.expiry import Expiry
 from appliance.external.credentials import Profiles
 from appliance.external.transfers import Outgoing, upload_all
 from appliance.external.urls import parse_url
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 
 # What a worker gets between SIGTERM and SIGKILL when the appliance stops: stopping takes less than a second.
 _STOP_GRACE_S = 0.3
+_DAY_S = 24 * 3600
+_META = "x-amz-meta-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(Scheduler(doors, partial(_copy_out, profiles)).run)
         await nursery.start(Clock(store).run)
+        await nursery.start(Expiry(store, config.upload_days * _DAY_S).run)
         upkeep = Upkeep(store)
         await nursery.start(upkeep.run)
         stack.callback(upkeep.stop)
@@ -217,7 +221,7 @@ def _copy_out(
 def _outgoing(entry: Entry, read: Callable[[Content], Iterator[bytes]]) -> Outgoing:
     described = dict(entry.metadata)
     content_type = described.pop("content-type", None)
-    metadata = {name.removeprefix("x-amz-meta-"): value for name, value in described.items()}
+    metadata = {name[len(_META) :]: value for name, value in described.items() if name.startswith(_META)}
     return Outgoing(
         path=entry.path.removeprefix("/"),
         size_bytes=entry.content.size_bytes,

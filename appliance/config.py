@@ -17,12 +17,15 @@ View = Literal["fuse", "files"]
 
 S3_PORT = 30600
 DEFAULT_MOUNT = Path("/pfs")
+UPLOAD_DAYS = 7.0
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """What an appliance is started with. `mount` is None for none; `view` is how datums see their inputs.
+
+    Multipart uploads that are not finished are forgotten after `upload_days`.
 
     `environment` is what user code inherits from.
     """
@@ -34,6 +37,7 @@ class Config:
     durability: Durability = "durable"
     strict: bool = False
     view: View = "fuse"
+    upload_days: float = UPLOAD_DAYS
     ready_file: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 

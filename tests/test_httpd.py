@@ -254,6 +254,25 @@ async def test_continue_is_not_sent_when_the_body_is_here() -> None:
 
 
 @on_trio
+async def test_continue_is_sent_before_an_empty_body_too() -> None:
+    async with serving(echo) as server:
+        client = await server.connect()
+        for _ in range(2):
+            await client.send(put(0, "Expect: 100-continue"))
+            assert (await client.reply())[0] == 100
+            assert (await client.reply())[0] == 200
+
+
+@on_trio
+async def test_connection_ends_with_an_answer_instead_of_continue() -> None:
+    async with serving(deaf) as server:
+        client = await server.connect()
+        await client.send(put(0, "Expect: 100-continue"))
+        status, fields, _ = await client.reply()
+        assert (status, fields["connection"]) == (200, "close")
+
+
+@on_trio
 async def test_small_unread_body_is_dropped_and_the_connection_kept() -> None:
     async with serving(deaf) as server:
         client = await server.connect()

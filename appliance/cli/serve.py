@@ -12,7 +12,7 @@ import click
 from appliance.cli.misc import describe
 from appliance.cli.output import lines
 from appliance.cli.verbs import root
-from appliance.config import DEFAULT_MOUNT, S3_PORT, Config, find_data, parse_address
+from appliance.config import DEFAULT_MOUNT, S3_PORT, UPLOAD_DAYS, Config, find_data, parse_address
 from appliance.errors import ApplianceError
 
 if TYPE_CHECKING:
@@ -45,6 +45,13 @@ _Path = click.Path(path_type=Path)
     default="fuse",
     show_default=True,
     help="How user code sees its inputs: through the mount, or as linked files.",
+)
+@click.option(
+    "--upload-days",
+    type=click.FloatRange(min=0, min_open=True),
+    default=UPLOAD_DAYS,
+    show_default=True,
+    help="After which multipart uploads that are not finished are forgotten.",
 )
 @click.option("--ready-file", type=_Path, metavar="FILE", help="Written when every door is open, gone when they close.")
 def serve(

@@ -3,14 +3,16 @@
 server      who asks, receiving bodies, replies: the handler that `httpd` calls
 signature   who signed a request (pure; a package: version 4, version 2 and what they share)
 chunked     aws-chunked bodies (pure)
-checksums   the checksums a client announced, computed on the way
+checksums   what clients announce of bodies and objects, computed on the way, kept, joined from parts
+metadata    what is kept of an upload's headers; tags (both pure)
 request     what moto sees of a request
 offered     what is refused before anybody looks at it
 parsing     what headers and XML bodies ask for (pure)
-responses   moto's S3Response, with our verbs on objects
-backend     moto's S3Backend: S3 verbs as store calls
-parts       parts of multipart uploads: cutting, choosing, joining
-refusals    the methods of S3Backend that are not offered
+responses   moto's S3Response: routing, and in object_verbs, upload_verbs and list_verbs what we answer ourselves
+backend     moto's S3Backend: S3 verbs as store calls; upload_backend those on uploads, writing what each write has
+history     versions: found by id, listed, forgotten
+parts       parts of multipart uploads: choosing, joining, their checksums
+refusals    the methods of S3Backend that are not offered; unconfigured: what is said of them where nobody configured them
 buckets     bucket maps: all repos, or one job's inputs and output
 views       buckets and objects as moto and the replies read them
 listing     pages of keys, buckets and uploads

@@ -5,50 +5,47 @@ implemented here, or answered in `refusals`: as a bucket on which the feature wa
 NotImplemented. A test compares the lists, so that an upgrade of moto speaks up. Nothing is kept in memory.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from moto.s3.models import S3Backend
 
-from appliance.errors import FileNotFound, NotWritable, Unsupported
-from appliance.gateway import parts
+from appliance.errors import Conflict
+from appliance.gateway import checksums, metadata, tags
 from appliance.gateway.buckets import Bucket, BucketMap
+from appliance.gateway.checksums import Algorithm
 from appliance.gateway.conditions import Header, check_conditions, evaluate
-from appliance.gateway.errors import S3Error, not_implemented, precondition_failed
+from appliance.gateway.errors import S3Error, not_implemented, precondition_failed, translate
+from appliance.gateway.history import find_entry, forget, list_versions
 from appliance.gateway.listing import ListRequest
 from appliance.gateway.parsing import Source
 from appliance.gateway.refusals import Refusals
 from appliance.gateway.request import StagedObject
-from appliance.gateway.views import REGION, BlobSlice, BucketView, ObjectView, PartView
-from appliance.names import CommitId, check_path
+from appliance.gateway.upload_backend import UploadBackend
+from appliance.gateway.views import REGION, BlobSlice, BucketView, ObjectView
+from appliance.gateway.writing import Written, key_path, put
+from appliance.names import CommitId
 from appliance.store import Db, Store, blobs, listings, snapshots, uploads
 from appliance.store.blobs import Content
 from appliance.store.listings import Page
 from appliance.store.snapshots import Kind, Metadata
+from appliance.store.uploads import ObjectPart
 
 T = TypeVar("T")
 
-_KEY_BYTES = 1024
-
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """The answer to a write: what was put, and the version that it made (None where there are no versions)."""
+class Deleted:
+    """What became of one object of DeleteObjects; `marker` is the delete marker that was made, or forgotten."""
 
-    content: Content
-    version: CommitId | None
-    modified_ns: int
-
-
-def key_path(key: str, *, strict: bool) -> str:
-    """Return the path of a key; one that ends in a slash is an explicit directory. Raises InvalidPath, S3Error KeyTooLong."""
-    if len(key.encode()) > _KEY_BYTES:
-        raise S3Error("KeyTooLongError", "Your key is too long")
-    return check_path("/" + key, strict=strict)
+    key: str
+    version: str | None
+    marker: str | None = None
+    error: S3Error | None = None
 
 
-class RepoBackend(Refusals, S3Backend):  # type: ignore[misc]
+class RepoBackend(UploadBackend, Refusals, S3Backend):  # type: ignore[misc]
     """The store as moto's S3 backend, with the buckets of one bucket map. Thread-safe: it has no state of its own."""
 
     def __init__(self, store: Store, buckets: BucketMap, *, strict: bool = False) -> None:
@@ -116,19 +113,20 @@ class RepoBackend(Refusals, S3Backend):  # type: ignore[misc]
     head_object = get_object
 
     def _view(self, db: Db, bucket: Bucket, key: str, version_id: str | None) -> ObjectView:
-        snapshot = bucket.open(db, version_id)
-        entry = snapshots.find(db, snapshot, "/" + key)
-        if entry is None and version_id is not None and bucket.versioned:
-            raise S3Error("NoSuchVersion", "The specified version does not exist.")
-        if entry is None:
-            raise FileNotFound(f"file /{key} not found in {bucket.name}")
+        entry = find_entry(db, bucket, "/" + key, version_id)
         version = snapshots.get_version(db, entry) if bucket.versioned else None
-        extents = [] if entry.kind == Kind.DIRECTORY else blobs.list_extents(db, self.store.blobs, entry.content)
+        extents = blobs.list_extents(db, self.store.blobs, entry.content) if _has_bytes(entry.content) else []
         return ObjectView(entry, version, BlobSlice(extents, 0, entry.content.size_bytes))
+
+    def list_object_parts(self, bucket_name: str, found: ObjectView) -> Sequence[ObjectPart]:
+        """Return the parts that an object was uploaded in; none if it came in one piece."""
+        return self.read(bucket_name, lambda db, _bucket: uploads.list_object_parts(db, found.entry.content))
 
     def list_objects(self, request: ListRequest) -> Page:
         def page(db: Db, bucket: Bucket) -> Page:
-            prefix, after = request.path_prefix, request.path_after
+            # In a job one leading slash is forgiven, as Pachyderm does; in S3 no key begins with one that we can have.
+            prefix = "/" + (request.prefix if bucket.versioned else request.prefix.removeprefix("/"))
+            after = request.path_after
             snapshot = bucket.open(db)
             return listings.list_page(
                 db, snapshot, prefix=prefix, delimiter=request.delimiter, after=after, limit=request.max_keys
@@ -138,6 +136,9 @@ class RepoBackend(Refusals, S3Backend):  # type: ignore[misc]
 
     list_objects_v2 = list_objects
 
+    def list_object_versions(self, request: Any) -> Any:
+        return self.read(request.bucket, lambda db, bucket: list_versions(db, bucket, request))
+
     # -- writing
 
     def put_object(
@@ -146,35 +147,57 @@ class RepoBackend(Refusals, S3Backend):  # type: ignore[misc]
         """Publish a staged body and put it. `header` has the request's conditions."""
         path = key_path(key_name, strict=self.strict)
         kind = Kind.DIRECTORY if path.endswith("/") else Kind.FILE
-        if kind == Kind.DIRECTORY and staged.blob.size_bytes:
-            raise S3Error(
-                "InvalidFilePath", "Invalid file path: a key that ends in a slash is a directory and has no content"
-            )
         self.store.blobs.publish(staged.blob)
 
-        def put(db: Db) -> Written:
+        def write(db: Db) -> Written:
             bucket = self.bucket_map.get(db, bucket_name)
             check_conditions(db, bucket, path, header)
-            return _put(db, bucket, path, kind, blobs.record(db, staged.blob), metadata)
+            return put(db, bucket, path, kind, blobs.record(db, staged.blob), metadata)
 
-        return self.store.write(put)
+        return self.store.write(write)
 
     def copy_object(
-        self, source: Source, bucket_name: str, key_name: str, metadata: Metadata | None, header: Header
+        self,
+        source: Source,
+        bucket_name: str,
+        key_name: str,
+        change: Callable[[Metadata], Metadata],
+        header: Header,
+        algorithm: Algorithm | None = None,
     ) -> tuple[Written, ObjectView]:
-        """Copy an object without moving bytes; None keeps the source's metadata. Returns what was put, and the source."""
+        """Copy an object without moving bytes. Returns what was put, and the source.
+
+        `change` makes its metadata from the source's. With an algorithm it gets a checksum, for which it is read.
+        """
         path = key_path(key_name, strict=self.strict)
+        summed = self._sum_up(source, algorithm) if algorithm is not None else None
 
         def copy(db: Db) -> tuple[Written, ObjectView]:
-            found = self._open_source(db, source)
+            found = self.open_source(db, source)
+            if summed is not None and found.entry.content != summed[0]:
+                raise Conflict("the source of the copy changed while it was read")
             bucket = self.bucket_map.get(db, bucket_name)
             check_conditions(db, bucket, path, header)
-            kept = found.entry.metadata if metadata is None else metadata
-            return _put(db, bucket, path, found.entry.kind, found.entry.content, kept), found
+            kept = change(found.entry.metadata)
+            if summed is not None:
+                kept = {**checksums.without_kept(kept), **summed[1]}
+            return put(db, bucket, path, found.entry.kind, found.entry.content, kept), found
 
         return self.store.write(copy)
 
-    def _open_source(self, db: Db, source: Source) -> ObjectView:
+    def _sum_up(self, source: Source, algorithm: Algorithm) -> tuple[Content, Metadata]:
+        """Read a source for its checksum, unless it has this one."""
+        with self.store.snapshot() as db:
+            found = self.open_source(db, source)
+            kept = checksums.find_kept(found.entry.metadata)
+            extents = blobs.list_extents(db, self.store.blobs, found.entry.content)
+        if kept is not None and kept[0] == algorithm:
+            return found.entry.content, {algorithm.header: kept[1]}
+        _, value = checksums.sum_up(blobs.read_extents(extents), algorithm)
+        return found.entry.content, {algorithm.header: value or ""}
+
+    def open_source(self, db: Db, source: Source) -> ObjectView:
+        """Return the source of a copy, whose conditions hold. Raises S3Error PreconditionFailed."""
         found = self._view(db, self.bucket_map.get(db, source.bucket), source.key, source.version)
         entry = found.entry
         if evaluate(source.header, entry.content.etag, entry.modified_ns, prefix="x-amz-copy-source-") != "proceed":
@@ -182,106 +205,72 @@ class RepoBackend(Refusals, S3Backend):  # type: ignore[misc]
         return found
 
     def delete_object(self, bucket_name: str, key_name: str, header: Header) -> CommitId | None:
-        """Delete one key, under the request's conditions; the answer is as for `delete_objects`."""
+        """Delete one key, under the request's conditions; returns the id of the delete marker."""
         path = "/" + key_name
 
         def delete(db: Db) -> CommitId | None:
             bucket = self.bucket_map.get(db, bucket_name)
             bucket.check_writable(db)
             check_conditions(db, bucket, path, header)
-            return bucket.delete(db, [path])
+            return bucket.delete(db, [path]).get(path)
 
         return self.store.write(delete)
 
-    def delete_objects(self, bucket_name: str, keys: Iterable[str]) -> CommitId | None:
-        """Delete keys in one commit and return its id; None if none of them was there (or there are no versions)."""
-        paths = ["/" + key for key in keys]
-        return self.store.write(lambda db: self.bucket_map.get(db, bucket_name).delete(db, paths))
+    def delete_version(self, bucket_name: str, key_name: str, version_id: str) -> Deleted:
+        """Forget one version of a key for good. Raises Conflict while the provenance of a commit rests on it."""
+        (deleted,) = self.delete_objects(bucket_name, [(key_name, version_id)])
+        if deleted.error is not None:
+            raise deleted.error
+        return deleted
 
-    # -- multipart uploads
+    def delete_objects(self, bucket_name: str, objects: Sequence[tuple[str, str | None]]) -> list[Deleted]:
+        """Delete keys, all in one commit, and forget versions."""
 
-    def create_multipart_upload(self, bucket_name: str, key_name: str, metadata: Metadata) -> uploads.Upload:
-        path = key_path(key_name, strict=self.strict)
-        if path.endswith("/"):
-            raise S3Error("InvalidFilePath", "Invalid file path: a key that ends in a slash is a directory")
-
-        def create(db: Db) -> uploads.Upload:
+        def delete(db: Db) -> list[Deleted]:
             bucket = self.bucket_map.get(db, bucket_name)
-            return uploads.create_upload(db, bucket.target(db), path, metadata)
+            bucket.check_writable(db)
+            forgotten = self._forget_all(db, bucket, [(key, version) for key, version in objects if version is not None])
+            plain = ["/" + key for key, version in objects if version is None]
+            markers = bucket.delete(db, plain) if plain else {}
+            return [
+                forgotten[key, version] if version is not None else Deleted(key, None, markers.get("/" + key))
+                for key, version in objects
+            ]
 
-        return self.store.write(create)
+        return self.store.write(delete)
 
-    def upload_part(self, bucket_name: str, key_name: str, upload_id: str, number: int, staged: StagedObject) -> uploads.Part:
-        self.store.blobs.publish(staged.blob)
+    def _forget_all(self, db: Db, bucket: Bucket, versions: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Deleted]:
+        if not versions:
+            return {}
+        if self.strict:
+            return {(key, version): Deleted(key, version, error=not_implemented()) for key, version in versions}
+        forgetting, done = bucket.forgetting(db), {}
+        for key, version in versions:
+            try:
+                marker = forget(db, bucket, forgetting, "/" + key, version)
+                done[key, version] = Deleted(key, version, marker)
+            except Conflict as error:
+                done[key, version] = Deleted(key, version, error=translate(error))
+            except S3Error as error:
+                done[key, version] = Deleted(key, version, error=error)
+        forgetting.settle()
+        return done
 
-        def put(db: Db) -> uploads.Part:
-            return uploads.put_part(
-                db, self._upload(db, bucket_name, key_name, upload_id), number, blobs.record(db, staged.blob)
-            )
+    def set_tags(self, bucket_name: str, key_name: str, version_id: str | None, tagged: str) -> CommitId | None:
+        """Change the tags of a version in place, as S3 does, and return the version."""
 
-        return self.store.write(put)
-
-    def upload_part_copy(
-        self, source: Source, bucket_name: str, key_name: str, upload_id: str, number: int
-    ) -> tuple[uploads.Part, ObjectView]:
-        def put(db: Db) -> tuple[uploads.Part, ObjectView]:
-            upload = self._upload(db, bucket_name, key_name, upload_id)
-            found = self._open_source(db, source)
-            return uploads.put_part(db, upload, number, parts.cut(db, found.entry.content, source.first, source.last)), found
-
-        return self.store.write(put)
-
-    def complete_multipart_upload(
-        self, bucket_name: str, key_name: str, upload_id: str, chosen: Sequence[tuple[int, str]], header: Header
-    ) -> Written:
-        """Join the chosen (number, ETag) parts into the object, moving no bytes, and forget the upload."""
-
-        def complete(db: Db) -> Written:
-            upload = self._upload(db, bucket_name, key_name, upload_id)
+        def change(db: Db) -> CommitId | None:
             bucket = self.bucket_map.get(db, bucket_name)
-            check_conditions(db, bucket, upload.path, header)
-            content = parts.join(db, parts.choose(uploads.list_parts(db, upload), chosen))
-            written = _put(db, bucket, upload.path, Kind.FILE, content, upload.metadata)
-            uploads.delete_upload(db, upload)
-            return written
+            bucket.check_writable(db)
+            entry = find_entry(db, bucket, "/" + key_name, version_id)
+            bucket.set_metadata(db, entry, metadata.keep_tags(entry.metadata, tagged))
+            return snapshots.get_version(db, entry) if bucket.versioned else None
 
-        return self.store.write(complete)
+        return self.store.write(change)
 
-    def abort_multipart_upload(self, bucket_name: str, key_name: str, multipart_id: str) -> None:
-        def abort(db: Db) -> None:
-            uploads.delete_upload(db, self._upload(db, bucket_name, key_name, multipart_id))
-
-        self.store.write(abort)
-
-    def check_upload(self, bucket_name: str, key_name: str, upload_id: str) -> None:
-        """Raise UploadNotFound unless there is this upload of this key."""
-        self.read(bucket_name, lambda db, _bucket: self._upload(db, bucket_name, key_name, upload_id))
-
-    def list_parts(self, bucket_name: str, multipart_id: str, part_number_marker: int = 0, max_parts: int = 1000) -> Any:
-        def page(db: Db, _bucket: Bucket) -> Any:
-            upload = self._upload(db, bucket_name, None, multipart_id)
-            return uploads.list_parts(db, upload, after=part_number_marker, limit=min(max_parts, 1000))
-
-        return [
-            PartView(part.number, f'"{part.content.etag}"', part.content.size_bytes, part.modified_ns)
-            for part in self.read(bucket_name, page)
-        ]
-
-    def is_truncated(self, bucket_name: str, multipart_id: str, next_part_number_marker: int) -> bool:
-        return bool(self.list_parts(bucket_name, multipart_id, next_part_number_marker, 1))
-
-    def list_multipart_uploads(self, bucket_name: str) -> list[uploads.Upload]:
-        """Return uploads in progress by key and age; where nobody can write there are none."""
-        try:
-            return self.read(bucket_name, lambda db, bucket: uploads.list_uploads(db, bucket.target(db)))
-        except (NotWritable, Unsupported):
-            return []
-
-    def _upload(self, db: Db, bucket_name: str, key_name: str | None, upload_id: str) -> uploads.Upload:
-        target = self.bucket_map.get(db, bucket_name).target(db)
-        return uploads.get_upload(db, target, upload_id, None if key_name is None else "/" + key_name)
+    def get_object_tagging(self, key: ObjectView) -> list[tuple[str, str]]:
+        return tags.read(key.entry.metadata.get(tags.HEADER, ""))
 
 
-def _put(db: Db, bucket: Bucket, path: str, kind: Kind, content: Content, metadata: Metadata) -> Written:
-    placed = bucket.put(db, path, kind, content, metadata)
-    return Written(content, placed.version, placed.modified_ns)
+def _has_bytes(content: Content) -> bool:
+    return content.blob_id is not None or content.list_id is not None

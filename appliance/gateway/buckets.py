@@ -19,12 +19,13 @@ from appliance.errors import (
     NotWritable,
     Unsupported,
 )
-from appliance.gateway.errors import S3Error, invalid_argument, no_such_bucket
+from appliance.gateway.errors import S3Error, invalid_argument, no_such_bucket, no_such_version
 from appliance.names import DEFAULT_BRANCH, BucketName, CommitId, parse_bucket
-from appliance.store import commits, datums, files, history, repos, snapshots
+from appliance.store import commits, datums, files, history, repos, snapshots, versions
 from appliance.store.blobs import Content
 from appliance.store.database import Db
-from appliance.store.snapshots import Kind, Metadata, Snapshot
+from appliance.store.forgetting import Forgetting
+from appliance.store.snapshots import Entry, Kind, Metadata, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,17 @@ class Bucket(Protocol):
     def put(self, db: Db, path: str, kind: Kind, content: Content, metadata: Metadata) -> Placed:
         """Put one entry."""
 
-    def delete(self, db: Db, paths: Iterable[str]) -> CommitId | None:
-        """Remove entries, those that are there, in one commit; return its id, None if nothing was there."""
+    def delete(self, db: Db, paths: Iterable[str]) -> Mapping[str, CommitId]:
+        """Remove entries, those that are there, in one commit; return the ids of the delete markers, by path.
+
+        Where nothing was there to delete a marker is all that is made. None are where there are no versions.
+        """
+
+    def forgetting(self, db: Db) -> Forgetting:
+        """Return what forgets single versions."""
+
+    def set_metadata(self, db: Db, entry: Entry, metadata: Metadata) -> None:
+        """Change what is said of an entry."""
 
 
 class BucketMap(Protocol):
@@ -84,15 +94,20 @@ class BucketMap(Protocol):
 
 def open_version(db: Db, head: Snapshot, repo: str, version: str) -> Snapshot:
     """Return the snapshot that a version id means below a head. Raises S3Error NoSuchVersion, InvalidArgument."""
+    commit = find_commit(db, repo, version)
+    if commit is None or not _is_ancestor(commit, head):
+        raise no_such_version()
+    return snapshots.open_commit(db, commits.check_readable(commit))
+
+
+def find_commit(db: Db, repo: str, version: str) -> commits.Commit | None:
+    """Return the commit that a version id names, a commit id or an ancestry. Raises S3Error InvalidArgument."""
     try:
-        commit = commits.get_commit(db, repo, version)
+        return commits.get_commit(db, repo, version)
     except CommitNotFound:
-        commit = None
+        return None
     except (BranchNotFound, InvalidName, InvalidRequest, ValueError) as error:
         raise invalid_argument("Invalid version id specified") from error
-    if commit is None or not _is_ancestor(commit, head):
-        raise S3Error("NoSuchVersion", "The specified version does not exist.")
-    return snapshots.open_commit(db, commits.check_readable(commit))
 
 
 def _is_ancestor(commit: commits.Commit, head: Snapshot) -> bool:
@@ -124,23 +139,34 @@ class BranchBucket:
     def put(self, db: Db, path: str, kind: Kind, content: Content, metadata: Metadata) -> Placed:
         writing = history.begin_write(db, self.repo, self.branch)
         if kind == Kind.DIRECTORY:
-            entry = files.make_directory(db, writing.commit, path, metadata)
+            entry = files.make_directory(db, writing.commit, path, metadata, content)
         else:
             entry = files.put_file(db, writing.commit, path, content, metadata)
         history.end_write(db, writing)
         return Placed(writing.commit.id, entry.modified_ns)
 
-    def delete(self, db: Db, paths: Iterable[str]) -> CommitId | None:
+    def delete(self, db: Db, paths: Iterable[str]) -> Mapping[str, CommitId]:
         self.check_writable(db)
-        snapshot = self.open(db)
-        there = [path for path in paths if snapshots.find(db, snapshot, path) is not None]
+        snapshot, wanted = self.open(db), dict.fromkeys(paths)
+        there = {path for path in wanted if snapshots.find(db, snapshot, path) is not None}
+        missing = [path for path in wanted if path not in there]
         if not there:
-            return None
+            version = versions.add_markers(db, snapshot.commit, missing) if snapshot.commit is not None else None
+            return dict.fromkeys(missing, version) if version is not None else {}
         writing = history.begin_write(db, self.repo, self.branch)
         for path in there:
             files.delete_path(db, writing.commit, path)
+        versions.add_markers(db, writing.commit, missing, writing.commit.id)
         history.end_write(db, writing)
-        return writing.commit.id
+        return dict.fromkeys(wanted, writing.commit.id)
+
+    def forgetting(self, db: Db) -> Forgetting:
+        self.check_writable(db)
+        return Forgetting(db, self.open(db))
+
+    def set_metadata(self, db: Db, entry: Entry, metadata: Metadata) -> None:
+        self.check_writable(db)
+        files.set_metadata(db, entry, metadata)
 
 
 class _ReadOnly:
@@ -159,7 +185,15 @@ class _ReadOnly:
         self.check_writable(db)
         raise AssertionError
 
-    def delete(self, db: Db, paths: Iterable[str]) -> CommitId | None:
+    def delete(self, db: Db, paths: Iterable[str]) -> Mapping[str, CommitId]:
+        self.check_writable(db)
+        raise AssertionError
+
+    def forgetting(self, db: Db) -> Forgetting:
+        self.check_writable(db)
+        raise AssertionError
+
+    def set_metadata(self, db: Db, entry: Entry, metadata: Metadata) -> None:
         self.check_writable(db)
         raise AssertionError
 
@@ -227,9 +261,16 @@ class OutBucket:
     def put(self, db: Db, path: str, kind: Kind, content: Content, metadata: Metadata) -> Placed:
         return Placed(None, datums.put_datum_file(db, self.datum, path, kind, content, metadata))
 
-    def delete(self, db: Db, paths: Iterable[str]) -> None:
+    def delete(self, db: Db, paths: Iterable[str]) -> Mapping[str, CommitId]:
         for path in paths:
             datums.delete_datum_file(db, self.datum, path)
+        return {}
+
+    def forgetting(self, db: Db) -> Forgetting:
+        raise Unsupported("the output of a job has no versions")
+
+    def set_metadata(self, db: Db, entry: Entry, metadata: Metadata) -> None:
+        datums.set_metadata(db, self.datum, entry.path, metadata)
 
 
 class RepoBuckets:

@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 from typing import Literal
 
 from appliance.gateway.buckets import Bucket
-from appliance.gateway.errors import S3Error, not_implemented, precondition_failed
+from appliance.gateway.errors import S3Error, precondition_failed
 from appliance.store import Db, snapshots
 
 Header = Callable[[str], str | None]
@@ -36,9 +36,10 @@ def check_conditions(db: Db, bucket: Bucket, path: str, header: Header) -> None:
     entry = snapshots.find(db, bucket.open(db), path)
     if if_match is not None and entry is None:
         raise S3Error("NoSuchKey", "The specified key does not exist.")
-    if if_none_match not in (None, "*"):
-        raise not_implemented()
-    if entry is not None and (if_none_match == "*" or evaluate(header, entry.content.etag, entry.modified_ns) == "failed"):
+    if entry is None:
+        return
+    etag = entry.content.etag
+    if (if_match is not None and not matches(if_match, etag)) or (if_none_match is not None and matches(if_none_match, etag)):
         raise precondition_failed()
 
 

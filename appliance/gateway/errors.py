@@ -102,6 +102,11 @@ def no_such_bucket() -> S3Error:
     return S3Error("NoSuchBucket", "The specified bucket does not exist.")
 
 
+def no_such_version() -> S3Error:
+    """The answer for a version that is not there, or not of this object."""
+    return S3Error("NoSuchVersion", "The specified version does not exist.")
+
+
 def not_implemented() -> S3Error:
     """The answer for what is not offered."""
     return S3Error("NotImplemented", "This functionality is not implemented.")

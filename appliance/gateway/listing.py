@@ -7,20 +7,24 @@ API_ListMultipartUploads.html
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from appliance.gateway.errors import invalid_argument, not_implemented, xml_text
+from appliance.gateway import checksums
+from appliance.gateway.checksums import ALGORITHM_HEADER, TYPE_HEADER
+from appliance.gateway.errors import invalid_argument, xml_text
+from appliance.gateway.metadata import storage_class
 from appliance.gateway.request import Address
 from appliance.gateway.views import OWNER, BucketView, iso_time
 from appliance.store.listings import Page
 from appliance.store.snapshots import Entry
-from appliance.store.uploads import Upload
+from appliance.store.uploads import Upload, UploadPage
 
 _MAX_KEYS = 1000
-_OWNER = f"<Owner><ID>{OWNER['ID']}</ID><DisplayName>{OWNER['DisplayName']}</DisplayName></Owner>"
+_INT_MAX = 2**31 - 1
+OWNER_XML = f"<Owner><ID>{OWNER['ID']}</ID><DisplayName>{OWNER['DisplayName']}</DisplayName></Owner>"
 _HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
 
 
@@ -37,11 +41,7 @@ class ListRequest:
     url_encoded: bool
     fetch_owner: bool
     token: str | None
-
-    @property
-    def path_prefix(self) -> str:
-        """The prefix as the store has it. One leading slash is forgiven, as Pachyderm does for rust-s3."""
-        return "/" + self.prefix.removeprefix("/")
+    start_after: str | None
 
     @property
     def path_after(self) -> str | None:
@@ -57,9 +57,6 @@ def parse_list_request(address: Address) -> ListRequest:
         after = address.parameter("marker")
     else:
         after = decode_token(token) if token is not None else address.parameter("start-after")
-    encoding = address.parameter("encoding-type")
-    if encoding not in (None, "", "url"):
-        raise invalid_argument("Invalid Encoding Method specified in Request")
     return ListRequest(
         bucket=address.bucket,
         version=version,
@@ -67,9 +64,10 @@ def parse_list_request(address: Address) -> ListRequest:
         delimiter=address.parameter("delimiter") or "",
         after=after,
         max_keys=parse_limit(address.parameter("max-keys"), "max-keys"),
-        url_encoded=encoding == "url",
+        url_encoded=parse_encoding(address),
         fetch_owner=version == 1 or address.parameter("fetch-owner") == "true",
         token=token,
+        start_after=address.parameter("start-after") if version == 2 else None,
     )
 
 
@@ -77,9 +75,17 @@ def parse_limit(text: str | None, name: str, most: int = _MAX_KEYS) -> int:
     """Return how many items to list: at most `most`. Raises S3Error InvalidArgument."""
     if not text:
         return most
-    if not (text.isascii() and text.isdecimal()) or len(text) > 10:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 10 or int(text) > _INT_MAX:
         raise invalid_argument(f"Argument {name} must be an integer between 0 and 2147483647")
     return min(int(text), most)
+
+
+def parse_encoding(address: Address) -> bool:
+    """Tell whether keys are to be percent-encoded. Raises S3Error InvalidArgument."""
+    encoding = address.parameter("encoding-type")
+    if encoding not in (None, "", "url"):
+        raise invalid_argument("Invalid Encoding Method specified in Request")
+    return encoding == "url"
 
 
 def encode_token(name: str) -> str:
@@ -98,7 +104,7 @@ def decode_token(token: str) -> str:
 
 def render(request: ListRequest, page: Page) -> bytes:
     """Return the XML of a page."""
-    text = _encoder(request)
+    text = text_encoder(url_encoded=request.url_encoded)
     keys = [item for item in page.items if not isinstance(item, str)]
     prefixes = [item for item in page.items if isinstance(item, str)]
     parts = [_HEAD, f"<Name>{request.bucket}</Name>", *_head_elements(request, page, text)]
@@ -108,12 +114,16 @@ def render(request: ListRequest, page: Page) -> bytes:
     return "".join(parts).encode()
 
 
-def _encoder(request: ListRequest) -> Callable[[str], str]:
-    return (lambda key: quote(key, safe="/")) if request.url_encoded else xml_text
+def text_encoder(*, url_encoded: bool) -> Callable[[str], str]:
+    """Return what writes keys into XML."""
+    return (lambda key: quote(key, safe="/")) if url_encoded else xml_text
 
 
 def _head_elements(request: ListRequest, page: Page, text: Callable[[str], str]) -> Iterable[str]:
-    yield f"<Prefix>{text(request.prefix)}</Prefix><MaxKeys>{request.max_keys}</MaxKeys>"
+    # Of the first version botocore decodes everything but this one, so it stays as it is where XML can hold it.
+    is_plain = request.version == 1 and request.prefix.replace("\n", "").isprintable()
+    prefix = xml_text(request.prefix) if is_plain else text(request.prefix)
+    yield f"<Prefix>{prefix}</Prefix><MaxKeys>{request.max_keys}</MaxKeys>"
     yield f"<IsTruncated>{'true' if page.truncated else 'false'}</IsTruncated>"
     if request.delimiter:
         yield f"<Delimiter>{text(request.delimiter)}</Delimiter>"
@@ -132,19 +142,19 @@ def _paging_v2(request: ListRequest, page: Page, text: Callable[[str], str]) -> 
     yield f"<KeyCount>{len(page.items)}</KeyCount>"
     if request.token is not None:
         yield f"<ContinuationToken>{xml_text(request.token)}</ContinuationToken>"
-    elif request.after:
-        yield f"<StartAfter>{text(request.after)}</StartAfter>"
+    if request.start_after:
+        yield f"<StartAfter>{text(request.start_after)}</StartAfter>"
     if page.last is not None:
         yield f"<NextContinuationToken>{encode_token(page.last[1:])}</NextContinuationToken>"
 
 
 def _contents(entries: Iterable[Entry], text: Callable[[str], str], with_owner: bool) -> Iterable[str]:
-    owner = _OWNER if with_owner else ""
+    owner = OWNER_XML if with_owner else ""
     for entry in entries:
         yield (
             f"<Contents><Key>{text(entry.path[1:])}</Key><LastModified>{iso_time(entry.modified_ns)}</LastModified>"
             f"<ETag>&quot;{entry.content.etag}&quot;</ETag><Size>{entry.content.size_bytes}</Size>"
-            f"<StorageClass>STANDARD</StorageClass>{owner}</Contents>"
+            f"<StorageClass>{storage_class(entry.metadata)}</StorageClass>{owner}</Contents>"
         )
 
 
@@ -179,59 +189,61 @@ def describe_buckets(request: BucketsRequest, buckets: Iterable[BucketView]) -> 
 
 @dataclass(frozen=True, slots=True)
 class UploadsRequest:
-    """What a ListMultipartUploads asks for."""
+    """What a ListMultipartUploads asks for; keys without leading slash, as sent."""
 
     bucket: str
     prefix: str
+    delimiter: str
     key_marker: str
     id_marker: str
     max_uploads: int
+    url_encoded: bool
 
 
 def parse_uploads_request(address: Address) -> UploadsRequest:
-    """Read a ListMultipartUploads. Raises S3Error InvalidArgument, NotImplemented."""
-    if address.parameter("delimiter"):
-        raise not_implemented()
-    prefix, key_marker, id_marker = (address.parameter(name) or "" for name in ("prefix", "key-marker", "upload-id-marker"))
+    """Read a ListMultipartUploads. Raises S3Error InvalidArgument."""
+    names = ("prefix", "delimiter", "key-marker", "upload-id-marker")
+    prefix, delimiter, key_marker, id_marker = (address.parameter(name) or "" for name in names)
     most = parse_limit(address.parameter("max-uploads"), "max-uploads")
-    return UploadsRequest(address.bucket, prefix, key_marker, id_marker, most)
+    encoded = parse_encoding(address)
+    return UploadsRequest(address.bucket, prefix, delimiter, key_marker, id_marker, most, encoded)
 
 
-def describe_uploads(request: UploadsRequest, uploads: Iterable[Upload]) -> dict[str, Any]:
-    """Return a page of the uploads of a bucket, which come by key and age, in botocore's names."""
-    found = [upload for upload in uploads if upload.path[1:].startswith(request.prefix)]
-    rest = found[_count_passed(found, request.key_marker, request.id_marker) :]
-    page = rest[: request.max_uploads]
-    result = {
+def describe_uploads(request: UploadsRequest, page: UploadPage) -> dict[str, Any]:
+    """Return a page of uploads in botocore's names."""
+    text: Callable[[str], str] = (lambda key: quote(key, safe="/")) if request.url_encoded else str
+    uploads = [item for item in page.items if not isinstance(item, str)]
+    result: dict[str, Any] = {
         "Bucket": request.bucket,
-        "Prefix": request.prefix,
-        "KeyMarker": request.key_marker,
+        "Prefix": text(request.prefix),
+        "KeyMarker": text(request.key_marker),
         "UploadIdMarker": request.id_marker,
         "MaxUploads": request.max_uploads,
-        "IsTruncated": bool(page) and len(rest) > request.max_uploads,
-        "Uploads": [_describe_upload(upload) for upload in page],
+        "IsTruncated": page.truncated,
+        "Uploads": [_describe_upload(upload, text) for upload in uploads],
+        "CommonPrefixes": [{"Prefix": text(item[1:])} for item in page.items if isinstance(item, str)],
     }
-    if result["IsTruncated"]:
-        result |= {"NextKeyMarker": page[-1].path[1:], "NextUploadIdMarker": page[-1].id}
+    if request.delimiter:
+        result["Delimiter"] = text(request.delimiter)
+    if request.url_encoded:
+        result["EncodingType"] = "url"
+    if page.truncated:
+        last = page.items[-1]
+        result["NextKeyMarker"] = text((last if isinstance(last, str) else last.path)[1:])
+        result["NextUploadIdMarker"] = "" if isinstance(last, str) else last.id
     return result
 
 
-def _count_passed(found: Sequence[Upload], key_marker: str, id_marker: str) -> int:
-    """Return how many uploads, by key and age, lie at or before a marker; without an id all of its key do."""
-    behind = "/" + key_marker
-    count = sum(upload.path <= behind for upload in found) if key_marker else 0
-    for index, upload in enumerate(found):
-        if id_marker and (upload.path, upload.id) == (behind, id_marker):
-            return index + 1
-    return count
-
-
-def _describe_upload(upload: Upload) -> dict[str, Any]:
-    return {
-        "Key": upload.path[1:],
+def _describe_upload(upload: Upload, text: Callable[[str], str]) -> dict[str, Any]:
+    described = {
+        "Key": text(upload.path[1:]),
         "UploadId": upload.id,
         "Initiated": iso_time(upload.created_ns),
-        "StorageClass": "STANDARD",
+        "StorageClass": storage_class(upload.metadata),
         "Owner": OWNER,
         "Initiator": OWNER,
     }
+    plan = checksums.parse_plan(upload.metadata.get(ALGORITHM_HEADER), upload.metadata.get(TYPE_HEADER))
+    if plan is not None:
+        described |= {"ChecksumAlgorithm": plan.algorithm.name.upper(), "ChecksumType": plan.type}
+    return described

@@ -5,6 +5,7 @@ Whatever asks for more is refused before moto sees it: moto would take it for a 
 
 from appliance.gateway.errors import not_implemented
 from appliance.gateway.request import GatewayRequest
+from appliance.gateway.unconfigured import BUCKET_READS, OBJECT_READS
 
 # Query parameters that make a request something else (the S3 API's "subresources"), and which of them are offered.
 _SUBRESOURCES = frozenset(
@@ -18,16 +19,17 @@ _SUBRESOURCES = frozenset(
 )
 _OFFERED = {
     ("bucket", "GET"): {
-        *("location", "uploads", "versioning"),
+        *("location", "uploads", "versioning", "versions"),
         *("cors", "encryption", "lifecycle", "object-lock", "ownershipControls", "policy", "publicAccessBlock"),
         *("replication", "tagging", "website"),
+        *BUCKET_READS,
     },
     ("bucket", "PUT"): {"versioning"},
     ("bucket", "POST"): {"delete"},
-    ("object", "GET"): {"uploadId"},
-    ("object", "PUT"): {"uploadId"},
+    ("object", "GET"): {"attributes", "tagging", "uploadId", *OBJECT_READS},
+    ("object", "PUT"): {"tagging", "uploadId"},
     ("object", "POST"): {"uploads", "uploadId"},
-    ("object", "DELETE"): {"uploadId"},
+    ("object", "DELETE"): {"tagging", "uploadId"},
 }
 # Headers that ask for what is not offered: taking the request without it would be a lie.
 _REFUSED_HEADERS = (
@@ -35,19 +37,14 @@ _REFUSED_HEADERS = (
     "x-amz-copy-source-server-side-encryption",
     "x-amz-grant-",
     "x-amz-if-match-",
-    "x-amz-mp-object-size",
     "x-amz-object-lock-",
     "x-amz-server-side-encryption",
-    "x-amz-tagging",
-    "x-amz-website-redirect-location",
     "x-amz-write-offset-bytes",
 )
 _HARMLESS = {
     "x-amz-acl": {"private", "bucket-owner-full-control"},
-    "x-amz-storage-class": {"STANDARD"},
     "x-amz-object-ownership": {"BucketOwnerEnforced"},
     "x-amz-bucket-object-lock-enabled": {"false"},
-    "x-amz-tagging-directive": {"COPY"},
 }
 
 

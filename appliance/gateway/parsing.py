@@ -13,11 +13,10 @@ import xmltodict
 from moto.s3.exceptions import MalformedXML
 
 from appliance.gateway.conditions import Header
-from appliance.gateway.errors import S3Error, invalid_argument, not_implemented
-from appliance.gateway.parts import MAX_PARTS
+from appliance.gateway.errors import invalid_argument, not_implemented
 from appliance.gateway.request import Address
-from appliance.gateway.views import metadata_from
 
+MAX_PARTS = 10_000
 _OVERRIDES = {
     f"response-{name.lower()}": name
     for name in ("Content-Type", "Content-Language", "Expires", "Cache-Control", "Content-Disposition", "Content-Encoding")
@@ -38,11 +37,20 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What DeleteObjects asks for: `keys` to delete, and `refused` objects, of which it says more than the key."""
+    """What DeleteObjects asks for: (key, version or None) to delete, and `refused` objects, of which it says more."""
 
-    keys: Sequence[str]
+    objects: Sequence[tuple[str, str | None]]
     refused: Sequence[dict[str, str]]
     quiet: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenPart:
+    """A part that CompleteMultipartUpload wants joined; `checksums` are by the names of their elements."""
+
+    number: int
+    etag: str
+    checksums: Mapping[str, str]
 
 
 def parse_source(header: Header) -> Source:
@@ -71,20 +79,6 @@ def _parse_source_range(text: str | None) -> tuple[int | None, int | None]:
     return int(found[1]), int(found[2])
 
 
-def parse_copied_metadata(headers: Mapping[str, str], *, itself: bool) -> dict[str, str] | None:
-    """Read the metadata a copy is to have: None for its source's. `itself` says that it is a copy onto its source."""
-    directive = headers.get("x-amz-metadata-directive") or "COPY"
-    if directive not in ("COPY", "REPLACE"):
-        raise invalid_argument("Unknown metadata directive.")
-    if itself and directive == "COPY":
-        message = (
-            "This copy request is illegal because it is trying to copy an object to itself without changing the"
-            " object's metadata, storage class, website redirect location or encryption attributes."
-        )
-        raise S3Error("InvalidRequest", message)
-    return metadata_from(headers) if directive == "REPLACE" else None
-
-
 def parse_overrides(address: Address) -> dict[str, str]:
     """Read the headers that a GET wants answered with its own values: response-content-type and its kind."""
     values = {name: address.parameter(parameter) for parameter, name in _OVERRIDES.items()}
@@ -105,7 +99,7 @@ def _header_value(text: str) -> str:
 def parse_xml(body: Any) -> dict[str, Any]:
     """Return a body as dictionaries. Entities are off in xmltodict."""
     try:
-        parsed: dict[str, Any] = xmltodict.parse(body, strip_whitespace=False, force_list=("Object", "Part"))
+        parsed: dict[str, Any] = xmltodict.parse(body, strip_whitespace=False, force_list=("Object", "Part", "Tag"))
     except ValueError:
         raise MalformedXML from None
     return parsed
@@ -130,9 +124,9 @@ def parse_deletion(body: Any) -> Deletion:
     objects = wanted.get("Object")
     if not objects or len(objects) > 1000 or not all(_is_object_identifier(item) for item in objects):
         raise MalformedXML
-    plain = [item["Key"] for item in objects if len(item) == 1]
+    plain = [(item["Key"], item.get("VersionId")) for item in objects if item.keys() <= {"Key", "VersionId"}]
     quiet = str(wanted.get("Quiet")).strip().lower() == "true"
-    return Deletion(plain, [item for item in objects if len(item) > 1], quiet)
+    return Deletion(plain, [item for item in objects if item.keys() - {"Key", "VersionId"}], quiet)
 
 
 def _is_object_identifier(item: Any) -> bool:
@@ -140,13 +134,25 @@ def _is_object_identifier(item: Any) -> bool:
     return isinstance(item, dict) and bool(item.get("Key")) and all(isinstance(value, str) for value in item.values())
 
 
-def parse_parts(body: Any) -> list[tuple[int, str]]:
-    """Read the (number, ETag) of each part that CompleteMultipartUpload wants joined."""
+def parse_parts(body: Any) -> list[ChosenPart]:
+    """Read the parts that CompleteMultipartUpload wants joined."""
     wanted = parse_xml(body).get("CompleteMultipartUpload")
     parts = wanted.get("Part") if isinstance(wanted, dict) else None
     if not parts or len(parts) > MAX_PARTS:
         raise MalformedXML
     try:
-        return [(int(part["PartNumber"]), str(part["ETag"])) for part in parts]
-    except (KeyError, TypeError, ValueError):
+        return [ChosenPart(int(part["PartNumber"]), str(part["ETag"]), _checksums_of(part)) for part in parts]
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise MalformedXML from None
+
+
+def _checksums_of(part: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in part.items() if name.startswith("Checksum")}
+
+
+def parse_attributes(header: Header) -> set[str]:
+    """Read which attributes GetObjectAttributes is to tell. Raises S3Error InvalidArgument."""
+    wanted = {name.strip() for name in (header("x-amz-object-attributes") or "").split(",")}
+    if not wanted <= {"ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"}:
+        raise invalid_argument("Invalid attribute name specified.")
+    return wanted

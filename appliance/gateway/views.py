@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
-from typing import Any
 
+from appliance.gateway import checksums, metadata
 from appliance.httpd import FileSlice
 from appliance.names import CommitId
 from appliance.store.blobs import Extent
@@ -113,20 +113,18 @@ class ObjectView:
             "Content-Length": str(len(self.body)),
             "Accept-Ranges": "bytes",
         }
-        described.update({_canonical(name): value for name, value in entry.metadata.items()})
+        described.update(metadata.headers_of(entry.metadata))
         if self.version is not None:
             described["x-amz-version-id"] = self.version
         return described
 
-
-_KEPT = {
-    name.lower(): name
-    for name in ("Content-Type", "Content-Encoding", "Content-Language", "Content-Disposition", "Cache-Control", "Expires")
-}
-
-
-def _canonical(name: str) -> str:
-    return _KEPT.get(name, name)
+    def checksum_headers(self) -> dict[str, str]:
+        """Return the checksum that is kept with it, if any."""
+        kept = checksums.find_kept(self.entry.metadata)
+        if kept is None:
+            return {}
+        algorithm, value = kept
+        return {algorithm.header: value, checksums.PREFIX + "type": checksums.type_of(value)}
 
 
 def guess_type(path: str, kind: Kind = Kind.FILE) -> str:
@@ -137,30 +135,3 @@ def guess_type(path: str, kind: Kind = Kind.FILE) -> str:
     if encoding or not guessed:
         return "application/octet-stream"
     return f"{guessed}; charset=utf-8" if guessed.startswith("text/") or guessed in _TEXT_TYPES else guessed
-
-
-@dataclass(frozen=True, slots=True)
-class PartView:
-    """A part as moto's ListParts reads it: `name` is its number."""
-
-    name: int
-    etag: str
-    size: int
-    modified_ns: int
-
-    @property
-    def last_modified_ISO8601(self) -> str:
-        return iso_time(self.modified_ns)
-
-
-def metadata_from(headers: Any) -> dict[str, str]:
-    """Return what S3 keeps of the headers of an upload: user metadata and the headers that come back with it."""
-    kept: dict[str, str] = {}
-    for name, value in headers.items():
-        lower = name.lower()
-        if lower == "content-encoding":
-            # `aws-chunked` was about the transfer, not about the object.
-            value = ",".join(part for part in value.split(",") if part.strip() not in ("", "aws-chunked"))
-        if value and (lower in _KEPT or lower.startswith("x-amz-meta-")):
-            kept[lower] = f"{kept[lower]},{value}" if lower in kept and lower.startswith("x-amz-meta-") else value
-    return kept

@@ -185,6 +185,8 @@ class Connection:
             await self._continue(message)
             if not await self._pull_body():
                 raise ClientGone(f"{self._peer} left before the end of the body")
+        if message.content_length == 0:
+            await self._continue(message)
         return message.take()
 
     async def _pull_body(self) -> bool:
@@ -255,7 +257,8 @@ class Connection:
         if message.is_http_10 and size_bytes(reply.body) is None:
             return False
         if message.complete:
-            return True
+            # Botocore takes an answer to an empty body without "100 Continue" for the answer to its next request, too.
+            return not (message.awaits_continue and message.content_length == 0)
         # Whether a client that was promised "100 Continue" sends its body after another answer, nobody can know.
         return not message.awaits_continue and self._parser.refusal is None and (message.content_length or 0) <= _DRAIN_BYTES
 

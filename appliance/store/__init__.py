@@ -13,6 +13,7 @@
     matching     what a glob matches
     diffs        what differs between commits, and which touched a path
     files        changing files
+    versions     the versions of each file, as S3 lists them; forgetting: one of them gone for good
     squash       taking commits out of history
     transactions requests that are collected and run as one write
     uploads      multipart uploads in progress

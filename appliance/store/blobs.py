@@ -301,13 +301,16 @@ def joined_etag(contents: Sequence[Content]) -> str:
     return f"{digest.hexdigest()}-{len(contents)}"
 
 
-def join(db: Db, contents: Iterable[tuple[Content, int, int]], etag: str) -> Content:
-    """Return one content made of (content, offset, size_bytes) ranges in order; no bytes are moved."""
+def join(db: Db, contents: Iterable[tuple[Content, int, int]], etag: str, *, as_list: bool = False) -> Content:
+    """Return one content made of (content, offset, size_bytes) ranges in order; no bytes are moved.
+
+    With `as_list` it has a list of extents even if it is just one blob.
+    """
     pieces: list[tuple[int, int, int]] = []
     for content, offset, size_bytes in contents:
         pieces.extend(_cut(db, content, offset, size_bytes))
     size_bytes = sum(piece[2] for piece in pieces)
-    if len(pieces) == 1 and _is_whole_blob(db, *pieces[0]):
+    if len(pieces) == 1 and not as_list and _is_whole_blob(db, *pieces[0]):
         return Content(size_bytes, etag, blob_id=pieces[0][0])
     row = (_digest_pieces(db, pieces), size_bytes)
     list_id = db.execute(_INSERT_LIST, row).lastrowid
@@ -381,6 +384,16 @@ def list_extents(db: Db, blobs: Blobs, content: Content) -> list[Extent]:
     if sum(extent.size_bytes for extent in extents) != content.size_bytes:
         raise StoreDamaged(f"content of {content.size_bytes} bytes has other extents than recorded")
     return extents
+
+
+def cut_extents(extents: Iterable[Extent], first: int, size_bytes: int) -> Iterator[Extent]:
+    """Yield what of some extents lies in a range of their bytes."""
+    position, end = 0, first + size_bytes
+    for extent in extents:
+        start, stop = max(first, position), min(end, position + extent.size_bytes)
+        if start < stop:
+            yield Extent(extent.offset + start - position, stop - start, extent.data, extent.file)
+        position += extent.size_bytes
 
 
 def read_extents(extents: Iterable[Extent]) -> Iterator[bytes]:

@@ -188,9 +188,11 @@ _ENTRIES = (
     _entries("is a file with a slash behind its path", "e.kind = 1 AND e.path LIKE '%/'"),
     _entries(
         "has content and is not a file",
-        "e.kind <> 1 AND (e.blob_id IS NOT NULL OR e.list_id IS NOT NULL OR e.size_bytes <> 0)",
+        """e.kind <> 1 AND (e.kind <> 2 OR e.size_bytes = 0)
+           AND (e.blob_id IS NOT NULL OR e.list_id IS NOT NULL OR e.size_bytes <> 0)""",
     ),
-    *_contents(name_entry("e"), "FROM entries e", "e", f"{_ENTRY} AND e.kind = 1"),
+    # A directory may have content, which only S3 shows.
+    *_contents(name_entry("e"), "FROM entries e", "e", f"{_ENTRY} AND (e.kind = 1 OR (e.kind = 2 AND e.size_bytes <> 0))"),
 )
 
 _BLOBS = (
@@ -219,6 +221,26 @@ _LISTS = (
     SELECT 'extent list ' || x.id || ' reaches beyond its blob at position ' || p.position FROM extent_lists x
     JOIN extents p ON p.list_id = x.id JOIN blobs b ON b.id = p.blob_id
     WHERE {_LIST} AND (p.blob_offset < 0 OR p.size_bytes <= 0 OR p.blob_offset + p.size_bytes > b.size_bytes)
+    """,
+    f"""
+    SELECT 'extent list ' || x.id || ' has parts of another size than its own' FROM extent_lists x
+    JOIN object_parts p ON p.list_id = x.id WHERE {_LIST}
+    GROUP BY x.id HAVING sum(p.size_bytes) <> x.size_bytes OR min(p.size_bytes) < 0 OR min(p.number) < 1
+    """,
+    f"""
+    SELECT 'extent list ' || x.id || ' has a part whose checksum is not base64' FROM extent_lists x
+    JOIN object_parts p ON p.list_id = x.id WHERE {_LIST} AND p.checksum GLOB '*[^a-zA-Z0-9+/=]*'
+    """,
+)
+
+_DELETE_MARKERS = (
+    """
+    SELECT 'delete marker of ' || path || ' has no legal version' FROM delete_markers
+    WHERE id > :low AND id <= :high AND length(version) <> 16
+    """,
+    """
+    SELECT 'delete marker of ' || path || ' is of no legal path' FROM delete_markers
+    WHERE id > :low AND id <= :high AND path NOT LIKE '/%'
     """,
 )
 
@@ -321,6 +343,7 @@ RULES: Final = {
     "blobs": _BLOBS,
     "extent_lists": _LISTS,
     "entries": _ENTRIES,
+    "delete_markers": _DELETE_MARKERS,
     "uploads": _UPLOADS,
     "staged_puts": _STAGED_PUTS,
     "pipelines": _PIPELINES,

@@ -136,6 +136,13 @@ def put_datum_file(
     return now_ns
 
 
+def set_metadata(db: Db, datum_row: int, path: str, metadata: snapshots.Metadata) -> None:
+    """Change what is said of a staged output file. Raises NotWritable once the datum has ended."""
+    check_writable(db, datum_row)
+    text = snapshots.pack(Content(0, ""), metadata)[4]
+    db.execute("UPDATE datum_files SET metadata = ? WHERE datum_id = ? AND path = ?", (text, datum_row, path))
+
+
 def check_writable(db: Db, datum_row: int) -> None:
     """Raise NotWritable unless a datum is running: only then has it an output that takes changes."""
     if db.value("SELECT 1 FROM datums WHERE id = ? AND state = 'running'", (datum_row,)) is None:

@@ -43,8 +43,11 @@ _ROWS = {
     "datum_files": ":whole",
     "log_lines": ":whole",
     "entries": _LINES,
+    "delete_markers": _LINES,
+    "forgotten_versions": _LINES,
     "extent_lists": f"id IN ({_CONTENT.format('list_id')})",
     "extents": "list_id IN (SELECT id FROM out.extent_lists)",
+    "object_parts": "list_id IN (SELECT id FROM out.extent_lists)",
     "blobs": f"id IN ({_CONTENT.format('blob_id')} UNION SELECT blob_id FROM out.extents)",
 }
 TABLES = tuple(_ROWS)

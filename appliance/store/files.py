@@ -14,6 +14,8 @@ from appliance.store.database import Db
 from appliance.store.listings import is_directory
 from appliance.store.snapshots import Entry, Kind, Metadata, Snapshot, find, freeze, get_file, iter_entries, open_commit, pack
 
+EMPTY_CONTENT = Content(0, "d41d8cd98f00b204e9800998ecf8427e")
+
 
 def put_file(db: Db, commit: Commit, path: str, content: Content, metadata: Metadata | None = None) -> Entry:
     """Make `path` hold `content` in an open commit, whatever was there.
@@ -53,7 +55,7 @@ def copy_tree(db: Db, source: Snapshot, path: str, commit: Commit, target: str, 
     for entry in iter_entries(db, freeze(source), path.rstrip("/") + "/"):
         below = target.rstrip("/") + entry.path.removeprefix(path.rstrip("/"))
         if entry.kind == Kind.DIRECTORY:
-            make_directory(db, commit, below, entry.metadata)
+            make_directory(db, commit, below, entry.metadata, entry.content)
         else:
             place(db, commit, below, entry.content, entry.metadata)
         count += 1
@@ -62,13 +64,17 @@ def copy_tree(db: Db, source: Snapshot, path: str, commit: Commit, target: str, 
     return count
 
 
-def make_directory(db: Db, commit: Commit, path: str, metadata: Metadata | None = None) -> Entry:
-    """Make an explicit directory (`/a/`) in an open commit; harmless if it is one. Raises InvalidPath, PathConflict."""
+def make_directory(
+    db: Db, commit: Commit, path: str, metadata: Metadata | None = None, content: Content = EMPTY_CONTENT
+) -> Entry:
+    """Make an explicit directory (`/a/`) in an open commit; harmless if it is one. Raises InvalidPath, PathConflict.
+
+    Its content, if any, is only S3's to see: a key that ends in a slash may have some.
+    """
     check_kind(path, Kind.DIRECTORY)
     snapshot = open_commit(db, commit)
     check_free(db, snapshot, path)
-    empty = Content(0, "d41d8cd98f00b204e9800998ecf8427e")
-    return _replace(db, commit, snapshot, path, Kind.DIRECTORY, empty, metadata)
+    return _replace(db, commit, snapshot, path, Kind.DIRECTORY, content, metadata)
 
 
 def rewrite(db: Db, commit: Commit, changes: Iterable[tuple[Entry | None, Entry | None]]) -> None:
@@ -134,6 +140,11 @@ def delete_tree(db: Db, commit: Commit, directory: str) -> int:
     for path in paths:
         delete_path(db, commit, path)
     return len(paths)
+
+
+def set_metadata(db: Db, entry: Entry, metadata: Metadata) -> None:
+    """Change what is said of a version of a file, in every commit that shows it; its content and dates stay."""
+    db.execute("UPDATE entries SET metadata = ? WHERE id = ?", (pack(entry.content, metadata)[4], entry.row))
 
 
 def _replace(

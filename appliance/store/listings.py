@@ -37,7 +37,7 @@ def list_page(db: Db, snapshot: Snapshot, *, prefix: str, delimiter: str, after:
 
 def _iter_items(db: Db, snapshot: Snapshot, prefix: str, delimiter: str, after: str | None) -> Iterator[Entry | str]:
     start = max(prefix, after or "")
-    passed = _group(after, prefix, delimiter) if after and after.startswith(prefix) else None
+    passed = common_prefix(after, prefix, delimiter) if after and after.startswith(prefix) else None
     if passed is not None:
         start = passed + LAST
     for path, entry in _iter_firsts(db, snapshot, prefix, delimiter, start):
@@ -45,7 +45,7 @@ def _iter_items(db: Db, snapshot: Snapshot, prefix: str, delimiter: str, after: 
             return
         if after is not None and path <= after:
             continue
-        group = _group(path, prefix, delimiter)
+        group = common_prefix(path, prefix, delimiter)
         if group is None:
             assert entry is not None
             yield entry
@@ -63,11 +63,11 @@ def _iter_firsts(db: Db, snapshot: Snapshot, prefix: str, delimiter: str, start:
     scan = Scan(db, snapshot, start)
     for entry in scan:
         yield entry.path, entry
-        if (group := _group(entry.path, prefix, delimiter)) is not None:
+        if (group := common_prefix(entry.path, prefix, delimiter)) is not None:
             scan.seek(group + LAST)
 
 
-def _group(path: str, prefix: str, delimiter: str) -> str | None:
+def common_prefix(path: str, prefix: str, delimiter: str) -> str | None:
     """Return the common prefix a path is rolled into, None if it stands for itself."""
     found = path.find(delimiter, len(prefix)) if delimiter else -1
     return path[: found + len(delimiter)] if found >= 0 else None

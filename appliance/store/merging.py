@@ -68,6 +68,17 @@ _ROWS: tuple[tuple[str, Mapping[str, str], str], ...] = (
         },
         "id",
     ),
+    (
+        "delete_markers",
+        {
+            "id": "NULL",
+            "line_id": "line_id + :lines",
+            "version": "coalesce((SELECT new FROM new_ids WHERE old = version), version)",
+        },
+        "id",
+    ),
+    ("forgotten_versions", {"line_id": "line_id + :lines"}, "line_id"),
+    ("object_parts", {"list_id": "list_id + :extent_lists"}, "list_id"),
     ("pipelines", {"id": "id + :pipelines", "branch_id": "branch_id + :branches"}, "id"),
     ("pipeline_versions", {"pipeline_id": "pipeline_id + :pipelines"}, "pipeline_id"),
     (

@@ -136,7 +136,8 @@ _INITIAL = (
     """,
     "CREATE INDEX extents_blob ON extents (blob_id)",
     # One version of one path on one line. `kind`: 1 file, 2 explicit directory (its path ends in a slash, as its S3 key
-    # does), 0 nothing: hides what the base line has there. Exactly one of `blob_id` and `list_id` is set for a file.
+    # does), 0 nothing: hides what the base line has there. Exactly one of `blob_id` and `list_id` is set for a file, and
+    # for a directory that S3 gave content.
     # `size_bytes`, `etag` and `modified_ns` repeat what blob and commit say, so that a listing reads only entries.
     # `etag` is 16 bytes of MD5 or the text `<hex>-<parts>`. `metadata` is JSON or NULL. Intervals of a path never overlap.
     """
@@ -360,6 +361,73 @@ def spent_ids(db: Database) -> None:
     Others hold on to blobs and lists by number between a snapshot and a write, so a number must never mean other bytes.
     """
     db.conn.execute("CREATE TABLE spent_ids (table_name TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID")
+
+
+_DELETE_MARKERS = (
+    # A delete that found nothing to end, for the list of versions that S3 wants: it changes no entry, and makes no commit
+    # unless something else was deleted with it. It lies behind what the commit `seq` of its line did to the path; several
+    # may, by `id`. `version` is the commit's global id, or one of its own. That an entry ends is such a marker too, with
+    # the id of the commit that ended it, and has no row here unless others lie at the same place: then all have.
+    """
+    CREATE TABLE delete_markers (
+        id INTEGER PRIMARY KEY,
+        line_id INTEGER NOT NULL,
+        path TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        version BLOB NOT NULL,
+        created_ns INTEGER NOT NULL,
+        FOREIGN KEY (line_id, seq) REFERENCES commits (line_id, seq) ON DELETE CASCADE
+    )
+    """,
+    "CREATE INDEX delete_markers_path ON delete_markers (line_id, path, seq)",
+    "CREATE INDEX delete_markers_commit ON delete_markers (line_id, seq)",
+    "CREATE INDEX delete_markers_version ON delete_markers (version, path)",
+    # What was a version of a path and was forgotten: its commit shows the one before now, and yet is not its name.
+    """
+    CREATE TABLE forgotten_versions (
+        line_id INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        path TEXT NOT NULL,
+        PRIMARY KEY (line_id, seq, path),
+        FOREIGN KEY (line_id, seq) REFERENCES commits (line_id, seq) ON DELETE CASCADE
+    ) WITHOUT ROWID
+    """,
+)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def delete_markers(db: Database) -> None:
+    """Deletes of what was not there."""
+    for statement in _DELETE_MARKERS:
+        db.conn.execute(statement)
+
+
+_OBJECT_PARTS = (
+    # Where the parts began of what was uploaded in parts: one row for each, by the number it had. `checksum` is that of
+    # the part, in base64, in the algorithm of the whole; of a part in progress it is JSON, by name.
+    """
+    CREATE TABLE object_parts (
+        list_id INTEGER NOT NULL REFERENCES extent_lists ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        checksum TEXT,
+        PRIMARY KEY (list_id, number)
+    ) WITHOUT ROWID
+    """,
+    "ALTER TABLE parts ADD COLUMN checksums TEXT",
+    # JSON: what completing answered, for a client that did not hear it and asks again. Such an upload has no parts.
+    "ALTER TABLE uploads ADD COLUMN result TEXT",
+    # New ids begin with the time, so by id is by age, and a page goes on behind an upload that is gone.
+    "CREATE INDEX uploads_place ON uploads (target, path, id) WHERE result IS NULL",
+    "CREATE INDEX uploads_age ON uploads (created_ns)",
+)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def object_parts(db: Database) -> None:
+    """What is left to know of an upload once it is completed."""
+    for statement in _OBJECT_PARTS:
+        db.conn.execute(statement)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -15,6 +15,7 @@ from appliance.gateway.backend import RepoBackend
 from appliance.gateway.buckets import RepoBuckets
 from appliance.gateway.request import make_request, parse_address
 from appliance.gateway.responses import GatewayResponse
+from appliance.gateway.upload_backend import UploadBackend
 from appliance.httpd import Headers
 from appliance.store import Store
 
@@ -29,7 +30,7 @@ def own(kind: type) -> set[str]:
 
 
 def test_every_method_of_the_backend_is_answered_or_refused() -> None:
-    decided = own(RepoBackend) | RepoBackend.NOT_CONFIGURED.keys() | set(RepoBackend.REFUSED)
+    decided = own(RepoBackend) | own(UploadBackend) | RepoBackend.NOT_CONFIGURED.keys() | set(RepoBackend.REFUSED)
     assert (own(S3Backend) & public(S3Backend)) - decided == set()
 
 
@@ -38,7 +39,8 @@ def test_nothing_is_refused_that_moto_does_not_have() -> None:
 
 
 def test_nothing_is_both_implemented_and_refused() -> None:
-    written = set(re.findall(r"^    (?:def )?(\w+)(?:\(| = )", inspect.getsource(RepoBackend), re.MULTILINE))
+    sources = inspect.getsource(RepoBackend) + inspect.getsource(UploadBackend)
+    written = set(re.findall(r"^    (?:def )?(\w+)(?:\(| = )", sources, re.MULTILINE))
     assert {"get_object", "head_object"} <= written
     lists = [written, set(RepoBackend.REFUSED), set(RepoBackend.NOT_CONFIGURED)]
     for one, other in itertools.combinations(lists, 2):

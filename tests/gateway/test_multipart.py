@@ -118,7 +118,9 @@ def test_upload_ends_with_its_completion(s3: Any, bucket: str) -> None:
     parts = [upload(s3, bucket, upload_id, 1, b"x")]
     complete(s3, bucket, upload_id, parts)
     with refused("NoSuchUpload", 404):
-        complete(s3, bucket, upload_id, parts)
+        upload(s3, bucket, upload_id, 2, b"x")
+    with refused("NoSuchUpload", 404):
+        s3.abort_multipart_upload(Bucket=bucket, Key="a", UploadId=upload_id)
     assert s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
 
 
@@ -130,7 +132,7 @@ def test_part_below_five_mib_is_too_small_unless_the_last(s3: Any, bucket: str) 
 
 
 @pytest.mark.parametrize(
-    ("numbers", "code"), [((2, 1), "InvalidPartOrder"), ((1, 1), "InvalidPartOrder"), ((1, 3), "InvalidPart")]
+    ("numbers", "code"), [((2, 1), "InvalidPartOrder"), ((1, 2, 1), "InvalidPartOrder"), ((1, 3), "InvalidPart")]
 )
 def test_parts_have_to_be_there_and_in_order(s3: Any, bucket: str, numbers: tuple[int, ...], code: str) -> None:
     upload_id = begin(s3, bucket)
@@ -173,7 +175,7 @@ def test_completion_that_lists_no_parts_is_malformed(gateway: Served, s3: Any, b
 def test_checksum_of_the_object_is_not_taken_for_that_of_the_xml(s3: Any, bucket: str) -> None:
     upload_id = begin(s3, bucket)
     parts = [upload(s3, bucket, upload_id, 1, b"x")]
-    complete(s3, bucket, upload_id, parts, ChecksumCRC32="jNxHvQ==", ChecksumType="FULL_OBJECT")
+    complete(s3, bucket, upload_id, parts, ChecksumCRC32="jNwWgw==", ChecksumType="FULL_OBJECT")
     assert body_of(s3, bucket, "a") == b"x"
 
 
@@ -375,3 +377,22 @@ def test_part_copy_under_a_condition(s3: Any, bucket: str) -> None:
     upload_id = begin(s3, bucket)
     with refused("PreconditionFailed", 412):
         copy_part(s3, bucket, upload_id, 1, f"{bucket}/source", CopySourceIfMatch='"other"')
+
+
+def test_uploads_are_listed_with_prefix_delimiter_and_markers(s3: Any, bucket: str) -> None:
+    ids = {key: begin(s3, bucket, key) for key in ("a", "d/x y", "d/z", "e")}
+    page = s3.list_multipart_uploads(Bucket=bucket, Delimiter="/")
+    assert [item["Key"] for item in page["Uploads"]] == ["a", "e"]
+    assert [item["Prefix"] for item in page["CommonPrefixes"]] == ["d/"]
+    below = s3.list_multipart_uploads(Bucket=bucket, Prefix="d/", MaxUploads=1)
+    assert [(item["Key"], item["UploadId"]) for item in below["Uploads"]] == [("d/x y", ids["d/x y"])]
+    assert (below["NextKeyMarker"], below["NextUploadIdMarker"], below["IsTruncated"]) == ("d/x y", ids["d/x y"], True)
+    s3.abort_multipart_upload(Bucket=bucket, Key="d/x y", UploadId=ids["d/x y"])
+    markers = {"KeyMarker": below["NextKeyMarker"], "UploadIdMarker": below["NextUploadIdMarker"]}
+    rest = s3.list_multipart_uploads(Bucket=bucket, Prefix="d/", **markers)
+    assert [item["Key"] for item in rest["Uploads"]] == ["d/z"]
+
+
+def test_keys_of_uploads_are_encoded_if_asked(gateway: Served, s3: Any, bucket: str) -> None:
+    begin(s3, bucket, "a b/ü")
+    assert b"<Key>a%20b/%C3%BC</Key>" in gateway.request("GET", f"/{bucket}?uploads&encoding-type=url").body

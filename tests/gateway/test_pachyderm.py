@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from boto3.s3.transfer import TransferConfig
-from gateway.helpers import Served, body_of, keys_of, prefixes_of, refused
+from gateway.helpers import Served, body_of, client, keys_of, prefixes_of, refused
 from store.helpers import create_repos, fork, put, put_all, tree
 
 from appliance.store import repos
@@ -225,3 +225,49 @@ def test_listed_files_have_etag_and_size(gateway: Served, s3: Any) -> None:
     for item in s3.list_objects(Bucket="master.data")["Contents"]:
         assert item["Size"] == len(item["Key"])
         assert item["ETag"] == f'"{hashlib.md5(item["Key"].encode()).hexdigest()}"'
+
+
+def test_directories_are_listed_without_etag_and_size(gateway: Served) -> None:
+    create_repos(gateway.store, "data")
+    put(gateway.store, "data", "/dir/file", b"content")
+    body = gateway.request("GET", "/master.data?delimiter=/").body
+    assert b"<CommonPrefixes><Prefix>dir/</Prefix></CommonPrefixes>" in body
+    assert b"<ETag>" not in body
+
+
+@pytest.mark.parametrize("signature", ["s3", "s3v4"])
+def test_any_pair_of_equal_keys_will_do(gateway: Served, signature: str) -> None:
+    # `project_master_test.go` uses 1234 for both; AuthV2 is commented out there.
+    create_repos(gateway.store, "data")
+    put(gateway.store, "data", "/file", b"content")
+    with client(gateway.url, "1234", "1234", signature_version=signature) as s3:
+        assert body_of(s3, "master.data", "file") == b"content"
+
+
+@pytest.mark.parametrize("name", ["data", "master.data", "{commit}.data", "{commit}.master.data"])
+def test_bucket_names_that_mean_the_same(gateway: Served, s3: Any, name: str) -> None:
+    # TestBucketNameToCommit, without the projects that only Pachyderm has.
+    create_repos(gateway.store, "data")
+    commit = put(gateway.store, "data", "/file", b"content")
+    assert body_of(s3, name.format(commit=commit), "file") == b"content"
+
+
+@pytest.mark.parametrize("name", ["a.b.c.d.e", "master.data.default.x", "branch..data", ".data", "data."])
+def test_bucket_names_that_mean_nothing(gateway: Served, name: str) -> None:
+    # TestBucketNameError; Pachyderm answers 500.
+    answer = gateway.request("GET", f"/{name}")
+    assert (answer.status, answer.code) == (400, "InvalidBucketName")
+
+
+def test_commit_that_is_unknown_is_no_bucket(gateway: Served, s3: Any, bucket: str) -> None:
+    # Pachyderm answers 500.
+    with refused("NoSuchBucket", 404):
+        s3.get_object(Bucket="0123456789ab4def8123456789abcdef.data", Key="file")
+
+
+def test_finished_commit_takes_no_writes(gateway: Served, s3: Any) -> None:
+    # Pachyderm answers 500.
+    create_repos(gateway.store, "data")
+    commit = put(gateway.store, "data", "/file", b"content")
+    with refused("AccessDenied", 403, "has already finished"):
+        s3.put_object(Bucket=f"{commit}.data", Key="file", Body=b"other")

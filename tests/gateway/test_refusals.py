@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from gateway.helpers import Served, keys_of
+from gateway.helpers import Served, keys_of, refused
 
 SUBRESOURCES = [
     *("accelerate", "acl", "analytics", "attributes", "cors", "delete", "encryption", "intelligent-tiering", "inventory"),
@@ -16,11 +16,16 @@ SUBRESOURCES = [
 ANSWERED = {
     ("bucket", "GET"): {
         *("cors", "encryption", "lifecycle", "location", "object-lock", "ownershipControls", "policy"),
-        *("publicAccessBlock", "replication", "tagging", "uploads", "versioning", "website"),
+        *("publicAccessBlock", "replication", "tagging", "uploads", "versioning", "versions", "website"),
+        *("accelerate", "analytics", "intelligent-tiering", "inventory", "logging", "metrics", "notification"),
+        *("policyStatus", "requestPayment"),
     },
     ("bucket", "PUT"): {"versioning"},
     ("bucket", "POST"): {"delete"},
+    ("object", "GET"): {"attributes", "legal-hold", "retention", "tagging"},
+    ("object", "PUT"): {"tagging"},
     ("object", "POST"): {"uploads"},
+    ("object", "DELETE"): {"tagging"},
 }
 HEADERS = {
     "x-amz-acl": "public-read",
@@ -28,7 +33,6 @@ HEADERS = {
     "x-amz-grant-read": 'id="x"',
     "x-amz-grant-full-control": 'id="x"',
     "x-amz-if-match-size": "1",
-    "x-amz-mp-object-size": "1",
     "x-amz-object-lock-mode": "GOVERNANCE",
     "x-amz-object-lock-legal-hold": "ON",
     "x-amz-object-ownership": "ObjectWriter",
@@ -36,9 +40,6 @@ HEADERS = {
     "x-amz-server-side-encryption-customer-key": "x",
     "x-amz-copy-source-server-side-encryption-customer-key": "x",
     "x-amz-storage-class": "GLACIER",
-    "x-amz-tagging": "a=b",
-    "x-amz-tagging-directive": "REPLACE",
-    "x-amz-website-redirect-location": "/x",
     "x-amz-write-offset-bytes": "3",
 }
 
@@ -55,7 +56,9 @@ def test_subresource_is_refused_by_every_method_that_has_no_answer(unchanged: Se
 
 @pytest.mark.parametrize("name", HEADERS)
 def test_header_that_asks_for_more_is_refused(unchanged: Served, name: str) -> None:
-    requests = [("PUT", "/master.data/b", b"x"), ("POST", "/master.data/b?uploads", b""), ("PUT", "/master.other", b"")]
+    requests = [("PUT", "/master.data/b", b"x"), ("POST", "/master.data/b?uploads", b"")]
+    if name != "x-amz-storage-class":  # means nothing to a bucket
+        requests.append(("PUT", "/master.other", b""))
     for method, target, body in requests:
         answer = unchanged.request(method, target, {name: HEADERS[name]}, body)
         assert (answer.status, answer.code) == (501, "NotImplemented"), f"{method} {target}"
@@ -76,16 +79,6 @@ def test_header_that_asks_for_what_is_so_anyway_is_accepted(gateway: Served, buc
     assert gateway.request("PUT", f"/{bucket}/a", headers, b"x").status == 200
 
 
-def test_part_of_a_multipart_object_is_refused(gateway: Served, s3: Any, bucket: str) -> None:
-    upload = s3.create_multipart_upload(Bucket=bucket, Key="a")["UploadId"]
-    etag = s3.upload_part(Bucket=bucket, Key="a", UploadId=upload, PartNumber=1, Body=b"x")["ETag"]
-    s3.complete_multipart_upload(
-        Bucket=bucket, Key="a", UploadId=upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": etag}]}
-    )
-    answer = gateway.request("GET", f"/{bucket}/a?partNumber=1")
-    assert (answer.status, answer.code) == (501, "NotImplemented")
-
-
 def test_form_upload_is_refused(gateway: Served, s3: Any, bucket: str) -> None:
     form = b'--x\r\nContent-Disposition: form-data; name="key"\r\n\r\na\r\n--x--\r\n'
     answer = gateway.request("POST", f"/{bucket}", {"Content-Type": "multipart/form-data; boundary=x"}, form)
@@ -93,5 +86,57 @@ def test_form_upload_is_refused(gateway: Served, s3: Any, bucket: str) -> None:
     assert keys_of(s3.list_objects_v2(Bucket=bucket)) == []
 
 
-def test_common_prefixes_of_uploads_are_refused(gateway: Served, bucket: str) -> None:
-    assert gateway.request("GET", f"/{bucket}?uploads&delimiter=/").status == 501
+EMPTY = [
+    *("get_bucket_accelerate_configuration", "get_bucket_logging", "get_bucket_notification_configuration"),
+    *("list_bucket_analytics_configurations", "list_bucket_intelligent_tiering_configurations"),
+    *("list_bucket_inventory_configurations", "list_bucket_metrics_configurations"),
+]
+
+
+@pytest.mark.parametrize("method", EMPTY)
+def test_what_nobody_configured_is_empty(s3: Any, bucket: str, method: str) -> None:
+    answer = getattr(s3, method)(Bucket=bucket)
+    assert set(answer) <= {"ResponseMetadata", "IsTruncated"}
+    assert not answer.get("IsTruncated")
+    with refused("NoSuchBucket", 404):
+        getattr(s3, method)(Bucket="master.other")
+
+
+def test_owner_pays(s3: Any, bucket: str) -> None:
+    assert s3.get_bucket_request_payment(Bucket=bucket)["Payer"] == "BucketOwner"
+
+
+@pytest.mark.parametrize(("name", "code"), [("metrics", "NoSuchConfiguration"), ("inventory", "NoSuchConfiguration")])
+def test_configuration_that_is_not_there_is_not_found(gateway: Served, bucket: str, name: str, code: str) -> None:
+    answer = gateway.request("GET", f"/{bucket}?{name}&id=x")
+    assert (answer.status, answer.code) == (404, code)
+
+
+def test_bucket_has_no_policy(s3: Any, bucket: str) -> None:
+    with refused("NoSuchBucketPolicy", 404):
+        s3.get_bucket_policy_status(Bucket=bucket)
+
+
+@pytest.mark.parametrize("method", ["get_object_legal_hold", "get_object_retention"])
+def test_objects_are_not_locked(s3: Any, bucket: str, method: str) -> None:
+    with refused("NoSuchKey", 404):
+        getattr(s3, method)(Bucket=bucket, Key="a")
+    s3.put_object(Bucket=bucket, Key="a", Body=b"x")
+    with refused("InvalidRequest", 400):
+        getattr(s3, method)(Bucket=bucket, Key="a")
+
+
+OWNER = "0" * 32
+
+
+def test_request_for_the_bucket_of_somebody_else_is_refused(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="a", Body=b"x", ExpectedBucketOwner=OWNER)
+    with refused("AccessDenied", 403):
+        s3.put_object(Bucket=bucket, Key="b", Body=b"x", ExpectedBucketOwner="somebody")
+    with refused("AccessDenied", 403):
+        s3.list_objects_v2(Bucket=bucket, ExpectedBucketOwner="somebody")
+    source = {"CopySource": f"{bucket}/a", "ExpectedBucketOwner": OWNER}
+    s3.copy_object(Bucket=bucket, Key="b", ExpectedSourceBucketOwner=OWNER, **source)
+    with refused("AccessDenied", 403):
+        s3.copy_object(Bucket=bucket, Key="c", ExpectedSourceBucketOwner="somebody", **source)
+    assert keys_of(s3.list_objects_v2(Bucket=bucket)) == ["a", "b"]

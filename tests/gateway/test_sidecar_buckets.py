@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from boto3.s3.transfer import TransferConfig
 from gateway.helpers import MIB, Served, body_of, client, keys_of, prefixes_of, refused, serving
-from store.helpers import claim, commit_of, create_pipeline, create_repos, datums_of, put, put_all, tree
+from store.helpers import claim, commit_of, create_pipeline, create_repos, datums_of, entry_of, put, put_all, tree
 
 from appliance.gateway.buckets import Bucket, InputBucket, OutBucket, SidecarBuckets
 from appliance.store import Store, datums, jobs, running, snapshots
@@ -265,3 +265,42 @@ def test_directory_of_the_output(sidecar: Sidecar, s3: Any) -> None:
     with sidecar.served.store.snapshot() as db:
         staged = snapshots.Snapshot((snapshots.Staging(sidecar.datum.row),))
         assert [entry.path for entry in snapshots.iter_entries(db, staged)] == ["/dir/"]
+
+
+@default
+def test_what_is_said_of_an_output_file_goes_into_its_commit(sidecar: Sidecar, s3: Any) -> None:
+    s3.put_object(Bucket="out", Key="file", Body=b"content", ChecksumAlgorithm="SHA256", Metadata={"by": "me"})
+    s3.put_object_tagging(Bucket="out", Key="file", Tagging={"TagSet": [{"Key": "a", "Value": "1"}]})
+    assert s3.get_object_tagging(Bucket="out", Key="file")["TagSet"] == [{"Key": "a", "Value": "1"}]
+    assert "VersionId" not in s3.get_object_attributes(Bucket="out", Key="file", ObjectAttributes=["ETag"])
+    sidecar.output()
+    kept = entry_of(sidecar.served.store, "pipe", "master", "/file").metadata
+    assert set(kept) == {"x-amz-checksum-sha256", "x-amz-meta-by", "x-amz-tagging"}
+
+
+@default
+def test_parts_of_an_output_file_can_be_read(s3: Any) -> None:
+    upload = s3.create_multipart_upload(Bucket="out", Key="file")["UploadId"]
+    sent = []
+    for number, data in ((1, b"x" * (5 * MIB)), (2, b"end")):
+        part = s3.upload_part(Bucket="out", Key="file", UploadId=upload, PartNumber=number, Body=data)
+        sent.append({"PartNumber": number, "ETag": part["ETag"]})
+    s3.complete_multipart_upload(Bucket="out", Key="file", UploadId=upload, MultipartUpload={"Parts": sent})
+    assert body_of(s3, "out", "file", PartNumber=2) == b"end"
+
+
+@pytest.mark.parametrize("bucket", ["in1", "out"])
+def test_buckets_of_a_job_have_no_list_of_versions(s3: Any, bucket: str) -> None:
+    with refused("NotImplemented", 501):
+        s3.list_object_versions(Bucket=bucket)
+
+
+@pytest.mark.parametrize("bucket", ["in1", "out"])
+def test_versions_in_a_job_are_not_deleted(s3: Any, bucket: str) -> None:
+    with refused("NotImplemented", 501):
+        s3.delete_object(Bucket=bucket, Key="0", VersionId="0123456789ab4def8123456789abcdef")
+
+
+def test_inputs_take_no_tags(s3: Any) -> None:
+    with refused("NotImplemented", 501):
+        s3.delete_object_tagging(Bucket="in1", Key="0")

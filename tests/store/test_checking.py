@@ -134,7 +134,24 @@ PLANTED = [
     ("UPDATE entries SET kind = 7 WHERE path = '/large'", "images@", "/large is of no known kind"),
     ("UPDATE entries SET path = '/empty' WHERE path = '/empty/'", "is a directory without a slash"),
     ("UPDATE entries SET path = '/large/' WHERE path = '/large'", "is a file with a slash"),
-    ("UPDATE entries SET size_bytes = 3 WHERE path = '/empty/'", "has content and is not a file"),
+    ("UPDATE entries SET blob_id = 1 WHERE path = '/empty/'", "has content and is not a file"),
+    ("UPDATE entries SET size_bytes = 3 WHERE path = '/empty/'", "/empty/ has not exactly one of blob and list"),
+    (
+        "INSERT INTO delete_markers (line_id, path, seq, version, created_ns) VALUES (1, '/a', 1, x'00', 0)",
+        "delete marker of /a has no legal version",
+    ),
+    (
+        "INSERT INTO delete_markers (line_id, path, seq, version, created_ns) VALUES (1, 'a', 1, zeroblob(16), 0)",
+        "delete marker of a is of no legal path",
+    ),
+    (
+        "INSERT INTO object_parts (list_id, number, size_bytes) SELECT id, 1, 3 FROM extent_lists",
+        "has parts of another size than its own",
+    ),
+    (
+        "INSERT INTO object_parts (list_id, number, size_bytes, checksum) SELECT id, 1, size_bytes, '-' FROM extent_lists",
+        "has a part whose checksum is not base64",
+    ),
     ("UPDATE entries SET blob_id = NULL WHERE path = '/large'", "has not exactly one of blob and list"),
     ("UPDATE entries SET size_bytes = 7 WHERE path = '/large'", "records 7 bytes and its content has 51200"),
     ("UPDATE entries SET metadata = '{' WHERE path = '/large'", "has metadata that is not text by name"),

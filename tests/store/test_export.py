@@ -23,6 +23,7 @@ from store.helpers import (
     create_repos,
     delete,
     derive,
+    entry_of,
     fork,
     keep,
     put,
@@ -36,7 +37,22 @@ from store.helpers import (
 from store.test_durability import ENVIRONMENT
 
 from appliance.errors import AlreadyExists, ApplianceError, BadDigest, Conflict, InvalidRequest, RepoNotFound, StoreDamaged
-from appliance.store import Db, Store, blobs, commits, files, jobs, pipelines, repos, squash, staging
+from appliance.store import (
+    Db,
+    Store,
+    blobs,
+    commits,
+    files,
+    forgetting,
+    jobs,
+    pipelines,
+    repos,
+    snapshots,
+    squash,
+    staging,
+    uploads,
+    versions,
+)
 from appliance.store.collecting import collect
 from appliance.store.exporting import iter_export
 from appliance.store.importing import Imported, import_all
@@ -98,6 +114,49 @@ def test_repo_comes_back_with_all_its_history(store: Store, other: Store) -> Non
     assert (imported.repos, imported.commits, imported.blobs) == (("images",), 5, 2)
     assert history(other, "images") == history(store, "images")
     assert put(other, "images", "/new", b"1", branch="dev")
+
+
+def versions_of(store: Store, repo: str) -> list[tuple[str, str, bool]]:
+    with store.snapshot() as db:
+        head = snapshots.open_branch(db, repo, "master")
+        page = versions.list_versions(db, head, prefix="/", delimiter="", after=None, after_id=None, limit=100)
+        return [(item.path, item.id, item.entry is None) for item in page.items if isinstance(item, versions.Version)]
+
+
+def test_versions_come_with_deletes_of_nothing_and_without_what_was_forgotten(store: Store, other: Store) -> None:
+    create_repos(store, "images")
+    gone = put(store, "images", "/a", b"1")
+    put(store, "images", "/a", b"2")
+
+    def change(db: Db) -> None:
+        head = snapshots.open_branch(db, "images", "master")
+        assert head.commit is not None
+        versions.add_markers(db, head.commit, ["/never"])
+        forgetting.forget_version(db, head, "/a", gone)
+
+    store.write(change)
+    take_in(other, export(store, "images"))
+    assert versions_of(other, "images") == versions_of(store, "images")
+    with other.snapshot() as db:
+        assert versions.is_forgotten(db, commits.get_commit(db, "images", gone), "/a")
+
+
+def test_parts_of_an_object_come_with_it(store: Store, other: Store) -> None:
+    create_repos(store, "images")
+    start(store, "images")
+    head, parts = commit_of(store, "images"), [keep(store, data) for data in (b"head", b"tail")]
+
+    def join(db: Db) -> None:
+        content = blobs.join(db, [(part, 0, part.size_bytes) for part in parts], f"{'0' * 32}-2")
+        sent = [uploads.Part(number, part, 0, {}) for number, part in enumerate(parts, 1)]
+        uploads.record_parts(db, content, sent, None)
+        files.put_file(db, head, "/joined", content)
+
+    store.write(join)
+    take_in(other, export(store, "images"))
+    with other.snapshot() as db:
+        found = uploads.list_object_parts(db, entry_of(other, "images", "master", "/joined").content)
+    assert [(part.number, part.offset, part.size_bytes) for part in found] == [(1, 0, 4), (2, 4, 4)]
 
 
 def test_everything_comes_with_pipelines_and_unfinished_jobs(store: Store, other: Store) -> None:

@@ -329,7 +329,7 @@ def test_uploads_of_a_datum_go_with_its_pipeline(edges: Store) -> None:
     edges.write(lambda db: uploads.create_upload(db, f"datum/{stored.row}", "/a", None))
     edges.write(lambda db: pipelines.delete_pipeline(db, "edges"))
     with edges.snapshot() as db:
-        assert uploads.list_uploads(db, f"datum/{stored.row}") == []
+        assert uploads.list_uploads(db, f"datum/{stored.row}").items == ()
 
 
 def test_failed_job_keeps_nothing_of_a_datum_in_the_middle(edges: Store) -> None:

@@ -278,7 +278,7 @@ def test_uploads_go_with_their_branch(store: Store, delete: object) -> None:
     store.write(lambda db: uploads.create_upload(db, target, "/a", None))
     store.write(lambda db: delete(db, "images", "master"))  # type: ignore[operator]
     with store.snapshot() as db:
-        assert uploads.list_uploads(db, target) == []
+        assert uploads.list_uploads(db, target).items == ()
 
 
 def test_number_of_a_deleted_branch_is_never_given_again(store: Store) -> None:

@@ -47,7 +47,7 @@ def test_upload_of_another_target_or_path_is_not_found(store: Store, target: str
 def test_uploads_are_listed_by_path_and_age(store: Store, target: str) -> None:
     made = [begin(store, target, path) for path in ("/b", "/a", "/b")]
     with store.snapshot() as db:
-        assert uploads.list_uploads(db, target) == [made[1], made[0], made[2]]
+        assert uploads.list_uploads(db, target).items == (made[1], made[0], made[2])
 
 
 def test_parts_are_listed_by_number(store: Store, target: str) -> None:
@@ -87,4 +87,48 @@ def test_ended_upload_takes_no_part(store: Store, target: str) -> None:
     store.write(lambda db: uploads.delete_upload(db, upload))
     assert parts_of(store, upload) == []
     with pytest.raises(UploadNotFound, match=f"upload {upload.id} not found"):
+        put_part(store, upload, 2, b"y")
+
+
+def test_uploads_are_listed_page_by_page(store: Store, target: str) -> None:
+    made = sorted(
+        (begin(store, target, path) for path in ("/b", "/a", "/b", "/c/d", "/c/e")), key=lambda one: (one.path, one.id)
+    )
+    walked: list[uploads.Upload | str] = []
+    after, after_id = "", ""
+    while True:
+        with store.snapshot() as db:
+            page = uploads.list_uploads(db, target, after=after, after_id=after_id, limit=2)
+        walked += page.items
+        if not page.truncated:
+            break
+        last = page.items[-1]
+        assert isinstance(last, uploads.Upload)
+        after, after_id = last.path, last.id
+        store.write(lambda db, last=last: uploads.delete_upload(db, last))  # the place of one that is gone is still known
+    assert walked == made
+
+
+def test_uploads_below_a_delimiter_are_one_prefix(store: Store, target: str) -> None:
+    for path in ("/c/d", "/c/e", "/b"):
+        begin(store, target, path)
+    with store.snapshot() as db:
+        first = uploads.list_uploads(db, target, delimiter="/", limit=1)
+        rest = uploads.list_uploads(db, target, delimiter="/", after="/b")
+        assert uploads.list_uploads(db, target, delimiter="/", after="/c/").items == ()
+        assert uploads.list_uploads(db, target, prefix="/c/", delimiter="/", limit=1).truncated
+    assert [item.path for item in first.items if isinstance(item, uploads.Upload)] == ["/b"]
+    assert (first.truncated, rest.items) == (True, ("/c/",))
+
+
+def test_completed_upload_is_remembered_and_takes_no_part(store: Store, target: str) -> None:
+    upload = begin(store, target)
+    put_part(store, upload, 1, b"x")
+    store.write(lambda db: uploads.finish_upload(db, upload, {"etag": "x"}))
+    with store.snapshot() as db:
+        found = uploads.find_upload(db, target, upload.id)
+        assert found is not None
+        assert found.result == {"etag": "x"}
+        assert uploads.list_uploads(db, target).items == ()
+    with pytest.raises(UploadNotFound):
         put_part(store, upload, 2, b"y")
