@@ -2,6 +2,7 @@
 
     schema       every table, explained; migrations
     database     the writer thread with group commit, the pool of readers
+    disk         what the disk refuses, in words for the caller
     blobs        bytes by digest: receive, publish, read
     repos        repos and branches
     commits      commits as they are read

@@ -1,11 +1,12 @@
 """Crashes an appliance while clients write to it, and looks whether it has kept its promises.
 
-Kills: the process of `appliance serve` is killed at some point of the load; what it left is opened, compared and served again.
+Kills: the process of `appliance serve` is killed at some point of the load; what it left is opened, compared and served
+again.
 Cuts: it keeps its data on a disk (`disk.server`) that can say what a power cut at this moment may leave; each such
 image is opened and compared while the appliance goes on, so that one run gives many crashes.
 
-What happens where in a request depends on the machine; the sequence of requests, the points of the crashes and what a cut keeps
-come from the seed. An image that is wrong is kept.
+What happens where in a request depends on the machine; the sequence of requests, the points of the crashes and what a cut
+keeps come from the seed. An image that is wrong is kept.
 """
 
 import argparse
@@ -61,12 +62,12 @@ class Serving:
 
 
 @contextmanager
-def serving(data: Path, durability: str = "durable") -> Iterator[Serving]:
-    """Serve a directory; killed at the end if it is still there."""
+def serving(data: Path, log: Path, durability: str = "durable") -> Iterator[Serving]:
+    """Serve a directory, with what it complains of in `log`; killed at the end if it is still there."""
     options = ("--data", str(data), "--s3-address", "127.0.0.1:0", "--no-mount", "--durability", durability)
     command = [sys.executable, "-m", "appliance", "serve", *options]
-    with (data.parent / "serve.log").open("a") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    with log.open("a") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
     try:
         yield Serving(process, data, _find_endpoint(process))
     finally:
@@ -155,7 +156,7 @@ def list_keys(endpoint: str, repo: str) -> set[str]:
 
 
 def compare_listing(served: Serving, found: Mapping[str, Tree]) -> None:
-    """Compare what the gateway lists with what is there, once the commit that was open is gone, as its owner would have it."""
+    """Compare what the gateway lists with what is there, once the commit that was open is gone."""
     _drop_open(Control(served.data))
     for repo, tree in found.items():
         expected = {path for path in tree if path != FINISHED}
@@ -209,14 +210,14 @@ def run_kills(directory: Path, seed: str, count: int) -> Iterator[None]:
     chance, data, lines = random.Random(seed), directory / "data", new_lines()
     found: dict[str, Tree] = {}
     for number in range(count):
-        with serving(data, chance.choice(("durable", "fast"))) as served:
+        with serving(data, directory / "log", chance.choice(("durable", "fast"))) as served:
             if number == 0:
                 prepare(data)
             else:
                 compare_listing(served, found)
                 start_again(lines, found)
             with loaded(served, lines, f"{seed} {number}") as load:
-                wait_for(load, chance.randint(1, 60))
+                wait_for(load, chance.randint(1, 30))
                 time.sleep(chance.random() * 0.02)  # somewhere in the middle of requests
                 served.end(signal.SIGKILL)
         found = open_and_compare(data, lines, now(lines))
@@ -226,7 +227,7 @@ def run_kills(directory: Path, seed: str, count: int) -> Iterator[None]:
 def run_cuts(directory: Path, seed: str, count: int) -> Iterator[None]:
     """Cut the power of one appliance's disk again and again; yields after each image in which nothing is wrong."""
     chance, lines, found = random.Random(seed), new_lines(), {}
-    with open_disk(directory) as disk, serving(disk.path / "data") as served:
+    with open_disk(directory) as disk, serving(disk.path / "data", directory / "log") as served:
         prepare(served.data)
         disk_fsynced(disk.path)
         with loaded(served, lines, seed) as load:
@@ -241,7 +242,7 @@ def run_cuts(directory: Path, seed: str, count: int) -> Iterator[None]:
                     found = open_and_compare(image / "data", lines, points)
                     last = image is images[-1]
                     if last:
-                        with serving(image / "data") as again:
+                        with serving(image / "data", directory / "log") as again:
                             compare_listing(again, found)
                     shutil.rmtree(image)
                     yield

@@ -1,8 +1,8 @@
 """Clients that write to an appliance all at once, and remember what it must still know after a crash.
 
 Each client has keys of its own and does one thing at a time, so what its part of a repo may look like is a line of states:
-each request that may have been carried out makes the next one. After a crash it must be one of those between the last that was
-acknowledged and the last that was asked for: nothing else, and nothing in between.
+each request that may have been carried out makes the next one. After a crash it must be one of those between the last that
+was acknowledged and the last that was asked for: nothing else, and nothing in between.
 """
 
 import http.client

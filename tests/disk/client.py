@@ -50,7 +50,7 @@ class Disk:
 
     def cut(self, images: Sequence[Path], seeds: Sequence[int | None], after: int = 0) -> None:
         """Write what power cuts `after` operations from now may leave (seed None: a killed process) and return then."""
-        self.tell("cut", after=after, seeds=seeds, images=[str(image) for image in images])
+        self.tell("cut", after=after, seeds=list(seeds), images=[str(image) for image in images])
 
 
 @contextmanager
