@@ -1,26 +1,60 @@
 """`scripts/crash` in short: kills and power cuts under load, and a disk that is full while clients go on."""
 
 import errno
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from crash.harness import Serving, campaign, disk_fsynced, list_keys, prepare, serving
-from crash.load import REPO
+from crash.harness import Broken, Serving, compare, disk_fsynced, list_keys, new_lines, now, prepare, serving
+from crash.load import COMMITS, FINISHED, REPO
 from disk.client import TAKING_INODES, TAKING_SPACE, WRITING, Disk, open_disk
 from e2e.conftest import s3_client
 from mount.conftest import place as place
 
-SEED = 7
+KEPT = "everything acknowledged was there, nothing else was"
 LARGE = bytes(range(256)) * 1000
 
 
+def crash(place: Path, *options: str) -> tuple[int, str]:
+    """Run what `scripts/crash` runs; return its status and the last line."""
+    command = [sys.executable, "-m", "crash.harness", "--seed", "7", "--place", str(place), *options]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, (done.stdout + done.stderr).splitlines()[-1]
+
+
 def test_acknowledged_writes_survive_kills(tmp_path: Path) -> None:
-    assert list(campaign(tmp_path, "kills", SEED, 4)) == [1, 2, 3, 4]
+    assert crash(tmp_path, "--kills", "3", "--cuts", "0") == (0, KEPT)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_acknowledged_writes_survive_power_cuts(tmp_path: Path, place: Path) -> None:
-    assert list(campaign(tmp_path, "cuts", SEED, 10)) == list(range(1, 11))
+    assert crash(tmp_path, "--kills", "0", "--cuts", "10") == (0, KEPT)
+    assert [left for left in tmp_path.iterdir() if left != place] == []
+
+
+def test_write_that_is_not_there_is_found(tmp_path: Path) -> None:
+    """The harness itself: it must not take everything for good."""
+    lines = new_lines()
+    lines["a"].ask({"/a/1": b"1"})
+    lines["a"].acknowledge()
+    found = {REPO: {"/a/1": b"1"}, COMMITS: {FINISHED: b"1"}}
+    compare(found, lines, now(lines))
+    for wrong in ({}, {"/a/1": b"2"}, {"/a/1": b"1", "/a/2": b""}, {"/a/1": b"1", "/z/1": b""}):
+        with pytest.raises(Broken):
+            compare({**found, REPO: wrong}, lines, now(lines))
+
+
+def test_request_in_flight_may_have_been_carried_out_or_not() -> None:
+    lines = new_lines()
+    lines["a"].ask({"/a/1": b"1", "/a/2": b"2"})
+    for part in ({}, {"/a/1": b"1", "/a/2": b"2"}):
+        compare({REPO: part, COMMITS: {FINISHED: b"1"}}, lines, now(lines))
+    with pytest.raises(Broken):
+        compare({REPO: {"/a/1": b"1"}, COMMITS: {FINISHED: b"1"}}, lines, now(lines))
 
 
 @pytest.fixture
