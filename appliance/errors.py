@@ -18,6 +18,8 @@
     ├── BadDigest, IncompleteBody       bytes that are not what their sender announced
     ├── Unsupported
     ├── TransferFailed                  somebody else's object store refused or vanished
+    ├── DiskFailed                      the disk of the data directory fails, is read-only, or takes no more open files
+    │   └── OutOfSpace                  it is full, or has no more inodes
     └── StoreDamaged                    a row without its blob, a digest that differs
 
 An error is raised where the fact is known, and its message names the things involved in Pachyderm's words where it has
@@ -126,6 +128,14 @@ class Unsupported(ApplianceError):
 
 class TransferFailed(ApplianceError):
     """Another object store refused, failed or could not be reached."""
+
+
+class DiskFailed(ApplianceError):
+    """The disk of the data directory, or the system's limits, do not allow it now; nothing was changed."""
+
+
+class OutOfSpace(DiskFailed):
+    """There is no room on the disk of the data directory; nothing was changed."""
 
 
 class StoreDamaged(ApplianceError):

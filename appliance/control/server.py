@@ -34,6 +34,7 @@ from appliance.errors import ApplianceError, InvalidRequest, NotFound
 from appliance.httpd import BodyTooLarge, Reply, Request
 from appliance.store import jobs, logs
 from appliance.store.commits import Origin
+from appliance.store.disk import explain
 from appliance.store.exporting import iter_export
 from appliance.store.importing import import_all
 from appliance.store.jobs import Job
@@ -84,6 +85,8 @@ class Control:
             return _error(error)
         except BodyTooLarge as error:
             return _error(InvalidRequest(str(error)))
+        except OSError as error:  # of a file that the answer was to be kept in meanwhile
+            return _error(explain(error, "the answer can not be kept"))
 
     async def _answer(self, request: Request) -> Reply:
         path, _, query = request.target.partition("?")

@@ -28,6 +28,7 @@ _STATUS = {
     "BucketAlreadyOwnedByYou": 409,
     "BucketNotEmpty": 409,
     "InternalError": 500,
+    "InsufficientStorage": 507,
     "InvalidAccessKeyId": 403,
     "InvalidPartNumber": 416,
     "InvalidRange": 416,
@@ -51,6 +52,7 @@ _STATUS = {
     "ReplicationConfigurationNotFoundError": 404,
     "RequestTimeTooSkewed": 403,
     "ServerSideEncryptionConfigurationNotFoundError": 404,
+    "ServiceUnavailable": 503,
     "SignatureDoesNotMatch": 403,
 }
 
@@ -85,6 +87,10 @@ TABLE: dict[type[errors.ApplianceError], tuple[str, str | None]] = {
     ),
     errors.Unsupported: ("NotImplemented", "This functionality is not implemented."),
     errors.TransferFailed: ("InternalError", None),
+    # 503 is what clients try again by themselves. S3 has no word for a full disk; 507 is HTTP's (RFC 4918, 11.5), and no
+    # client spends minutes on trying it again.
+    errors.DiskFailed: ("ServiceUnavailable", None),
+    errors.OutOfSpace: ("InsufficientStorage", None),
     errors.StoreDamaged: ("InternalError", None),
 }
 

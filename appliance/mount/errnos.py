@@ -20,6 +20,8 @@ ERRNOS: dict[type[errors.ApplianceError], int] = {
     # Not ENOSYS: the kernel would take it for the whole kind of call and never ask again.
     errors.Unsupported: errno.EOPNOTSUPP,
     errors.TransferFailed: errno.EIO,
+    errors.DiskFailed: errno.EIO,
+    errors.OutOfSpace: errno.ENOSPC,
     errors.StoreDamaged: errno.EIO,
 }
 

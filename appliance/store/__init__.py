@@ -2,6 +2,8 @@
 
     schema       every table, explained; migrations
     database     the writer thread with group commit, the pool of readers
+    access       who may use a data directory
+    disk         what the disk refuses, in words for the caller
     blobs        bytes by digest: receive, publish, read
     repos        repos and branches
     commits      commits as they are read
@@ -38,8 +40,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from appliance.errors import Conflict
+from appliance.store.access import make_private
 from appliance.store.blobs import Blobs
 from appliance.store.database import Changes, Db, Durability, ReadDb, Readers, Writer, checkpoint, connect, make_shrinkable
+from appliance.store.disk import explained
 from appliance.store.holds import Digest
 from appliance.store.schema import migrate
 
@@ -49,20 +53,24 @@ T = TypeVar("T")
 
 
 class Store:
-    """An open data directory. Raises Conflict if another process has it open.
+    """An open data directory. Raises Conflict if another process has it open, DiskFailed if it can not be used.
 
     Whoever has `collecting` has the collector stand still: nothing that no row refers to yet, or no more, is removed.
     """
 
     def __init__(self, directory: Path, durability: Durability = "durable") -> None:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with explained(f"data directory {directory} can not be used"):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(directory)
+            lock = _lock(directory)
         self.directory = directory
         self.durability = durability
         self._listeners: list[Callable[[Changes], None]] = []
-        self._lock: int | None = _lock(directory)
+        self._lock: int | None = lock
         self.collecting = threading.Lock()
         with ExitStack() as undo:
             undo.callback(os.close, self._lock)
+            undo.enter_context(explained(f"data directory {directory} can not be used"))
             db = connect(directory / "appliance.db", durability, Db)
             undo.callback(db.close)
             migrate(db)

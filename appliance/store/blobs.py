@@ -7,6 +7,7 @@ collector finds.
 
 import fcntl
 import hashlib
+import logging
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +18,10 @@ from weakref import WeakKeyDictionary
 
 from appliance.errors import BadDigest, StoreDamaged
 from appliance.store.database import Db, Durability
+from appliance.store.disk import explain, explained
 from appliance.store.holds import BlobFile, Digest, Holds
+
+_log = logging.getLogger(__name__)
 
 __all__ = ["Content", "Digest", "Extent", "StagedBlob"]
 
@@ -41,7 +45,7 @@ class StagedBlob:
     def discard(self) -> None:
         """Forget the bytes; harmless after publishing."""
         if self.file is not None:
-            self.file.unlink(missing_ok=True)
+            _drop(self.file)
 
 
 class Receiver:
@@ -65,19 +69,20 @@ class Receiver:
     def __exit__(self, *_exception: object) -> None:
         if self._file is not None and self._path is not None:
             self._file.close()
-            self._path.unlink(missing_ok=True)
+            _drop(self._path)
 
     def write(self, piece: bytes) -> None:
-        """Add bytes. Call from a worker thread for large pieces: hashing takes about 2 ms per MiB."""
+        """Add bytes. Call from a worker thread for large pieces: hashing takes about 2 ms per MiB. Raises DiskFailed."""
         self._sha256.update(piece)
         self._md5.update(piece)
         self.size_bytes += len(piece)
-        if self._file is not None:
-            _write_all(self._file, piece)
-        else:
-            self._pieces.append(piece)
-            if self.size_bytes > INLINE_BYTES:
-                self._spill()
+        with explained("the bytes can not be kept"):
+            if self._file is not None:
+                _write_all(self._file, piece)
+            else:
+                self._pieces.append(piece)
+                if self.size_bytes > INLINE_BYTES:
+                    self._spill()
 
     def finish(self) -> StagedBlob:
         """Return what was received. The caller publishes or discards it."""
@@ -95,6 +100,16 @@ class Receiver:
         for piece in self._pieces:
             _write_all(self._file, piece)
         self._pieces.clear()
+
+
+def _drop(staged: Path) -> None:
+    """Remove a file of staging. What the disk does not let go of now is removed at the next start, and the error that
+    led here is the one to hear of.
+    """
+    try:
+        staged.unlink(missing_ok=True)
+    except OSError as error:
+        _log.warning("%s stays until the next start: %s", staged, error)
 
 
 def _write_all(file: IO[bytes], piece: bytes) -> None:
@@ -115,6 +130,8 @@ class Blobs:
         self._staging.mkdir(exist_ok=True)
         self._device = self._files.stat().st_dev
         self._settled: set[Path] = set()
+        self._doubtful: set[Path] = set()
+        """Files whose names may not be durable although they are there."""
         self.holds = Holds(self._files, self._staging)
         self._published: WeakKeyDictionary[StagedBlob, BlobFile] = WeakKeyDictionary()
         if self._durable:  # what was just made: the database, the directories here, and this one
@@ -180,22 +197,38 @@ class Blobs:
         """Make staged bytes permanent, so that a row may refer to them; small ones become so with their row.
 
         The file is in place and durable on return. Bytes that exist already only drop the staged copy, unless they are known
-        to be damaged: then the copy replaces them. Raises BadDigest if the size on disk is not `staged.size_bytes`. Blocks
-        for the disk: call from a worker thread.
+        to be damaged: then the copy replaces them. Raises DiskFailed, and BadDigest if the size on disk is not
+        `staged.size_bytes`. Blocks for the disk: call from a worker thread.
         """
         if staged.file is None:
             return
         target = self.path(staged.digest)
         self._published[staged] = target
-        if _has_size(target, staged.size_bytes) and not self.holds.is_damaged(staged.digest):
-            staged.discard()
-        else:
-            self._settle(staged.file, staged.size_bytes)
-            self._make_directory(target.parent)
-            staged.file.rename(target)
-            self.holds.mend(staged.digest)
-        if self._durable:  # also for bytes that were there: whoever put them there may not have synced yet
-            _sync_directory(target.parent)
+        with explained("the bytes can not be made permanent"):
+            if self._is_good(staged, target):
+                staged.discard()
+            else:
+                self._settle(staged.file, staged.size_bytes)
+                self._make_directory(target.parent)
+                staged.file.rename(target)
+                self.holds.mend(staged.digest)
+            if self._durable:  # also for bytes that were there: whoever put them there may not have synced yet
+                self._make_name_durable(target)
+
+    def _is_good(self, staged: StagedBlob, target: Path) -> bool:
+        known_bad = target in self._doubtful or self.holds.is_damaged(staged.digest)
+        return not known_bad and _has_size(target, staged.size_bytes)
+
+    def _make_name_durable(self, file: Path) -> None:
+        """Sync the directory of a file. After a failure the kernel may forget the name and still say yes the next time, so
+        only a file that is put there anew will do.
+        """
+        try:
+            _sync_directory(file.parent)
+        except OSError:
+            self._doubtful.add(file)
+            raise
+        self._doubtful.discard(file)
 
     def _make_directory(self, directory: Path) -> None:
         """Make sure that a directory is there and durable; one that another thread has just made may not be yet."""
@@ -411,7 +444,9 @@ def _read_file(file: Path, offset: int, size_bytes: int) -> Iterator[bytes]:
         opened = file.open("rb")
     except FileNotFoundError:
         raise StoreDamaged(f"blob file {file.parent.name}{file.name} is missing") from None
-    with opened:
+    except OSError as error:
+        raise explain(error, f"blob file {file.parent.name}{file.name} can not be read") from error
+    with opened, explained(f"blob file {file.parent.name}{file.name} can not be read"):
         opened.seek(offset)
         while size_bytes > 0:
             piece = opened.read(min(size_bytes, READ_BYTES))

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 from weakref import WeakSet
 
 from appliance.errors import ApplianceError, Conflict, StoreDamaged
+from appliance.store.disk import explain_sqlite
 
 T = TypeVar("T")
 Durability = Literal["durable", "fast"]
@@ -113,7 +114,10 @@ D = TypeVar("D", bound=Db)
 
 def connect(path: Path, durability: Durability, kind: type[D]) -> D:
     """Open the database; every statement is its own transaction until one is begun. Raises StoreDamaged if it is none."""
-    db = sqlite3.connect(path, factory=kind, isolation_level=None, check_same_thread=False, cached_statements=512)
+    try:
+        db = sqlite3.connect(path, factory=kind, isolation_level=None, check_same_thread=False, cached_statements=512)
+    except sqlite3.OperationalError as error:
+        raise _explain(error) from error
     db.changes = Changes()
     try:
         _configure(db, durability)
@@ -277,6 +281,8 @@ class Writer:
 
 
 def _explain(error: BaseException) -> BaseException:
+    if isinstance(error, sqlite3.Error) and (explained := explain_sqlite(error)) is not None:
+        return explained
     if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
         return StoreDamaged(f"the database can not be written: {error}")
     if isinstance(error, sqlite3.Error):
@@ -309,6 +315,10 @@ class Readers:
         db.execute("BEGIN")
         try:
             yield db
+        except sqlite3.Error as error:
+            if (explained := explain_sqlite(error)) is None:
+                raise
+            raise explained from error
         finally:
             db.end()
             self._reading.discard(token)

@@ -13,7 +13,7 @@ from appliance.gateway import signature
 from appliance.gateway.errors import TABLE, S3Error, render, translate
 from appliance.gateway.server import error_reply
 
-OURS = (ApplianceError, errors.TransferFailed, errors.StoreDamaged)
+OURS = (ApplianceError, errors.TransferFailed, errors.DiskFailed, errors.OutOfSpace, errors.StoreDamaged)
 """What no caller can be blamed for."""
 
 

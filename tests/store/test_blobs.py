@@ -215,7 +215,7 @@ print(len(list((store.directory / "staging").iterdir())))
 def test_bytes_that_find_no_room_are_not_the_senders_fault(tmp_path: Path) -> None:
     """A write may take fewer bytes than it is given; the next one says why."""
     done = subprocess.run([sys.executable, "-c", FILLED_UP, tmp_path], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["OSError", "0"]
+    assert done.stdout.split() == ["OutOfSpace", "0"]
 
 
 def stage_digest(data: bytes) -> blobs.Digest:
