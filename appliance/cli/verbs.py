@@ -20,6 +20,7 @@ _MODULES = {
     "storage": ("storage",),
     "transaction": ("transactions",),
     "appliance": ("misc",),
+    "all": ("misc",),
     "fsck": ("upkeep",),
     "garbage-collect": ("upkeep",),
     "export": ("backup",),

@@ -83,13 +83,6 @@ class Client:
                 yield answer["result"]
             raise http.client.IncompleteRead(b"")
 
-    def follow_logs(self, **arguments: Any) -> Iterator[dict[str, Any]]:
-        """Yield log lines, as they come if asked to follow."""
-        query = urlencode({key: value for key, value in arguments.items() if value is not None})
-        with self._request("GET", f"/v1/logs?{query}") as response:
-            for line in response:
-                yield json.loads(line)
-
     def export(self, repos: Sequence[str]) -> Iterator[bytes]:
         """Yield an export of some repos, or of everything."""
         with self._request("GET", f"/v1/export?{urlencode([('repo', repo) for repo in repos])}") as response:

@@ -53,6 +53,7 @@ def test_every_command_is_there() -> None:
         *("deploy storage list", "deploy storage delete"),
         *("start transaction", "stop transaction", "resume transaction", "finish transaction"),
         *("inspect transaction", "list transaction", "delete transaction"),
+        "delete all",
         *("fsck", "garbage-collect", "export", "import"),
         *("serve", "logs", "env", "version", "inspect appliance", "wait appliance"),
     }
