@@ -9,7 +9,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from appliance import httpd
 from appliance.app import App, open_app
 from appliance.config import Config, short_path
 from appliance.control.calls import Calls
-from appliance.control.files import FileCalls, keep, open_file
+from appliance.control.files import FileCalls, open_file, stage_file
 from appliance.control.follow import choose_jobs, find_start, iter_finished, iter_logs
 from appliance.control.lines import describe_error, iter_ended, iter_lines
 from appliance.control.requests import Requests
@@ -96,10 +96,10 @@ class Control:
         if request.method == "POST":
             return await self._call(name, await request.body.read(_CALL_BYTES))
         given = dict(parse_qsl(query, keep_blank_values=True))
-        if (request.method, name) == ("PUT", "blob"):
-            return await self._put_blob(request)
+        if (request.method, name) == ("PUT", "file"):
+            return await self._put_file(request, **_only(given, "put", "path", "position"))
         if (request.method, name) == ("GET", "file"):
-            return await self._get_file(**_only(given, "repo", "revision", "path", "offset"))
+            return await self._get_file(**_only(given, "repo", "revision", "path", optional=("offset",)))
         if (request.method, name) == ("GET", "export"):
             return await self._export([value for key, value in parse_qsl(query) if key == "repo"])
         if (request.method, name) == ("PUT", "import"):
@@ -167,18 +167,19 @@ class Control:
             return self._transactions.add(str(transaction), name, given)
         return self._app.store.write(self._requests[name].bind(given))
 
-    async def _put_blob(self, request: Request) -> Reply:
+    async def _put_file(self, request: Request, put: str, path: str, position: str) -> Reply:
+        number = _parse_number("position", position)
         with self._app.store.blobs.receive() as receiver:
             async for piece in request.body:
                 await trio.to_thread.run_sync(receiver.write, piece)
             staged = receiver.finish()
-        await trio.to_thread.run_sync(keep, self._app.store, staged)
-        return _result(staged.digest.hex())
+        strict = self._app.config.strict
+        await trio.to_thread.run_sync(partial(stage_file, self._app.store, put, path, number, staged, strict=strict))
+        return _result(None)
 
     async def _get_file(self, repo: str, revision: str, path: str, offset: str = "0") -> Reply:
-        if not (offset.isascii() and offset.isdecimal()):
-            raise InvalidRequest(f"invalid offset {offset}")
-        slices = await trio.to_thread.run_sync(open_file, self._app.store, repo, revision, path, int(offset))
+        skipped = _parse_number("offset", offset)
+        slices = await trio.to_thread.run_sync(open_file, self._app.store, repo, revision, path, skipped)
         return Reply(200, [("Content-Type", "application/octet-stream")], slices)
 
     async def _export(self, repos: list[str]) -> Reply:
@@ -215,10 +216,16 @@ def _fields(given: msgspec.Struct) -> dict[str, Any]:
     return {field: getattr(given, field) for field in given.__struct_fields__}
 
 
-def _only(given: dict[str, str], *names: str) -> dict[str, str]:
-    if missing := [name for name in names[:-1] if name not in given]:
+def _only(given: dict[str, str], *names: str, optional: Sequence[str] = ()) -> dict[str, str]:
+    if missing := [name for name in names if name not in given]:
         raise InvalidRequest(f"missing {', '.join(missing)}")
-    return {name: value for name, value in given.items() if name in names}
+    return {name: value for name, value in given.items() if name in (*names, *optional)}
+
+
+def _parse_number(what: str, text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):
+        raise InvalidRequest(f"invalid {what} {text}")
+    return int(text)
 
 
 def _result(value: Any) -> Reply:
