@@ -11,10 +11,12 @@ from appliance.control.describing import FileInfo, describe_directory, describe_
 from appliance.errors import FileNotFound, InvalidPath, InvalidRequest
 from appliance.external.transfers import RemoteObject, download, iter_objects
 from appliance.external.urls import parse_url
+from appliance.globs import Glob, compile_glob
 from appliance.httpd import FileSlice
 from appliance.names import check_path, clean_path
-from appliance.store import Db, Store, blobs, files, history, listings, snapshots, staging
+from appliance.store import Db, Store, blobs, files, history, listings, matching, snapshots, staging
 from appliance.store.blobs import Content, Extent, StagedBlob
+from appliance.store.snapshots import Entry, Snapshot
 
 _PARALLEL = 8
 
@@ -151,17 +153,44 @@ def stage_file(store: Store, put: str, path: str, position: int, staged: StagedB
 
 
 def open_file(store: Store, repo: str, revision: str, path: str, offset: int) -> list[FileSlice]:
-    """Return where the bytes of a file are from an offset on. Raises FileNotFound, InvalidRequest."""
+    """Return where the bytes of a file are from an offset on; the path may be a pattern that matches this file alone.
+
+    Raises FileNotFound, InvalidRequest.
+    """
     with store.snapshot() as db:
         snapshot = snapshots.open_revision(db, repo, revision)
         wanted = clean_path(path)
         if listings.is_directory(db, snapshot, wanted):
-            message = f"couldn't download {wanted}: cannot get directory or non-regular file. Try again with the -r flag"
-            raise InvalidRequest(message)
-        content = snapshots.get_file(db, snapshot, wanted).content
+            raise _not_one_file(wanted, "cannot get directory or non-regular file")
+        content = _get_one(db, snapshot, wanted).content
         if offset > content.size_bytes:
             raise InvalidRequest(f"offset {offset} is beyond the {content.size_bytes} bytes of {wanted}")
         return list(_skip(blobs.list_extents(db, store.blobs, content), offset))
+
+
+def _get_one(db: Db, snapshot: Snapshot, path: str) -> Entry:
+    entry = snapshots.find(db, snapshot, path)
+    if entry is None and (glob := as_pattern(path)) is not None:
+        found = list(islice(matching.iter_matches(db, snapshot, glob), 2))
+        if len(found) > 1:
+            raise _not_one_file(path, "matched multiple files")
+        if found and found[0].is_dir:
+            raise _not_one_file(path, "cannot get directory or non-regular file")
+        path = found[0].path if found else path
+    return snapshots.get_file(db, snapshot, path)
+
+
+def _not_one_file(path: str, reason: str) -> InvalidRequest:
+    return InvalidRequest(f"couldn't download {path}: {reason}. Try again with the -r flag")
+
+
+def as_pattern(path: str) -> Glob | None:
+    """Return a path as a pattern, None if it is none: many characters of patterns may be in names, too."""
+    try:
+        glob = compile_glob(path)
+    except InvalidRequest:
+        return None
+    return None if glob.literal_prefix == path else glob
 
 
 def _skip(extents: Iterable[Extent], offset: int) -> Iterator[FileSlice]:
