@@ -2,11 +2,16 @@
 
 import io
 import random
+import signal
+import sqlite3
+import subprocess
+import sys
 import tarfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from cli.helpers import Shell, paths, write_tree
+from cli.helpers import Serving, Shell, paths, write_tree
 
 
 def make_tar(place: Path, *members: tarfile.TarInfo | tuple[str, bytes], mode: str = "w") -> None:
@@ -151,3 +156,18 @@ def test_nothing_stays_of_a_put_that_fails(sh: Shell, repo: str, here: Path) -> 
     sh.refused("put", "file", f"{repo}@master", "-f", "one", "-f", "none")
     assert sh("list", "commit", repo).rows == []
     assert sh("fsck", "--deep").out == "No errors found.\n"
+
+
+def test_interrupted_put_leaves_nothing(appliance: Serving, sh: Shell, repo: str) -> None:
+    command = [sys.executable, "-m", "appliance", "put", "file", f"{repo}@master:/a"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(bytes(4 << 20))  # more than a pipe holds: when this is done, it is being read
+        process.stdin.flush()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stderr is not None
+        assert process.stderr.read().strip() == b""  # a line end, behind the ^C of a terminal
+    assert sh("list", "commit", repo).rows == []
+    with closing(sqlite3.connect(f"file:{appliance.data}/appliance.db?mode=ro", uri=True)) as db:
+        assert db.execute("SELECT count(*) FROM staged_puts").fetchone() == (0,)
