@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from appliance.control.client import Client
 
 _STDOUT = "-"
-_SPECIAL = re.compile(r"[*?\\\[{(@+!^]")
+_SPECIAL = re.compile(r"[*?\\\[{(]|[@+!]\(")  # where a pattern begins; the grammar is in `globs`
 
 
 class Getting:

@@ -68,6 +68,12 @@ def test_everything_a_pattern_matches(sh: Shell, tree: str, here: Path, path: st
     assert below(here / "out") == expected
 
 
+def test_only_what_is_special_in_a_pattern_ends_the_directory_that_is_left_out(sh: Shell, repo: str, here: Path) -> None:
+    sh("put", "file", f"{repo}@master:/a+b/c@d/1", stdin=b"1")
+    sh("get", "file", f"{repo}@master:/a+b/c@d/*", "-r", "-o", "out")
+    assert below(here / "out") == ["1"]
+
+
 @pytest.mark.parametrize("name", ["out.tar", "out.tar.gz", "out.tgz"])
 def test_archive_of_a_commit(sh: Shell, repo: str, tree: str, here: Path, name: str) -> None:
     sh("get", "file", f"{tree}:/", "-r", "-o", name)
