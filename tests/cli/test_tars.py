@@ -159,7 +159,11 @@ def test_nothing_stays_of_a_put_that_fails(sh: Shell, repo: str, here: Path) -> 
 
 
 def test_interrupted_put_leaves_nothing(appliance: Serving, sh: Shell, repo: str) -> None:
-    command = [sys.executable, "-m", "appliance", "put", "file", f"{repo}@master:/a"]
+    # Where the tests run in the background of a shell, interrupts are ignored from the start.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from appliance.cli import main; main()"
+    )
+    command = [sys.executable, "-c", program, "put", "file", f"{repo}@master:/a"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None
         process.stdin.write(bytes(4 << 20))  # more than a pipe holds: when this is done, it is being read
