@@ -17,6 +17,7 @@ CommitId = NewType("CommitId", str)
 DEFAULT_BRANCH = "master"
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]+")
+_RESERVED = "__filesets__"  # Pachyderm reads temporary file sets under this name
 _COMMIT_ID = re.compile(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}")
 _STRICT_PATH = re.compile(r"[ -~]+")
 _GLOB_CHARACTERS = re.compile(r"[*?\[\]{}!()@+^]")
@@ -39,6 +40,8 @@ def check_name(kind: str, name: str) -> str:
     if not _NAME.fullmatch(name):
         message = f"{kind} name ({name}) invalid: only alphanumeric characters, underscores, and dashes are allowed"
         raise InvalidName(message)
+    if kind == "repo" and name == _RESERVED:
+        raise InvalidName(f"{name} is a reserved name")
     return name
 
 

@@ -9,6 +9,9 @@ beside them:
     output       tables, raw objects, sizes and times (pure)
     options      options that many commands share
     progress     a bar for what takes long on a terminal
+    sending      files to the appliance, ahead of the commit that takes them
+    receiving    files from the appliance: one, a directory, an archive
+    tars         archives read and written from front to back
 
 Only `serve` opens an appliance. Everything else starts in a fraction of its time, so what is slow to import is imported late.
 """

@@ -1,10 +1,6 @@
 """Reading, listing and deleting files in repos; `put file` is in `put`."""
 
-import posixpath
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -13,25 +9,29 @@ from appliance.cli.connection import call, connect, iterate
 from appliance.cli.options import styled
 from appliance.cli.output import Facts, Style, print_list, print_one, size
 from appliance.cli.progress import Progress
+from appliance.cli.receiving import Getting, is_archive
 from appliance.cli.references import parse_file, parse_pattern
-from appliance.errors import FileNotFound, InvalidRequest, Unsupported
+from appliance.errors import InvalidRequest, Unsupported
 from appliance.names import clean_path, parse_reference
 
-if TYPE_CHECKING:
-    from appliance.control.client import Client
-
 HEADER = ("NAME", "TYPE", "SIZE")
+_HISTORY_HEADER = ("COMMIT", "NAME", "TYPE", "COMMITTED", "SIZE")
 
 _file = click.argument("file", metavar="REPO@BRANCH-OR-COMMIT:PATH")
 
 
 @verbs.get.command("file")
 @_file
-@click.option("-o", "--output", metavar="FILE|DIR", help="Where to write it; without, to standard output.")
-@click.option("-r", "--recursive", is_flag=True, help="Write everything below the path into the directory -o.")
+@click.option("-o", "--output", metavar="FILE|DIR|-", help="Where to write it; without, to standard output.")
+@click.option("-r", "--recursive", is_flag=True, help="Everything below the path, into the directory or .tar, .tar.gz, .tgz.")
 @click.option("--offset", type=click.IntRange(min=0), default=0, help="Leave out so many bytes at the beginning.")
-def get_file(file: str, output: str | None, recursive: bool, offset: int) -> None:
-    """Print a file, or write it, or a directory, to this machine."""
+@click.option("--retry", is_flag=True, help="Add what is missing to files that are there already.")
+@click.option("--progress/--no-progress", default=True, help="Whether to show a bar on a terminal.")
+def get_file(file: str, output: str | None, recursive: bool, offset: int, retry: bool, progress: bool) -> None:
+    """Print a file, or write it, or a directory, to this machine. The path may be a pattern.
+
+    Without -r a pattern must match one file. With -r, `-o -` prints a tar archive.
+    """
     repo, revision, path = parse_file(file)
     if output is not None and "://" in output:
         raise Unsupported("writing to another object store is not offered here: a pipeline's egress does that")
@@ -39,12 +39,14 @@ def get_file(file: str, output: str | None, recursive: bool, offset: int) -> Non
         raise InvalidRequest("an output path needs to be specified when using the --recursive flag")
     if recursive and offset:
         raise InvalidRequest("cannot use --offset with --recursive")
-    client = connect()
-    with Progress("get file", quiet=output is None) as progress:
-        if recursive:
-            _get_tree(client, (repo, revision, path), Path(output or "."), progress)
+    with Progress("get file", quiet=output in (None, "-") or not progress) as shown:
+        getting = Getting(connect(), repo, revision, clean_path(path), shown)
+        if not recursive:
+            getting.to_file(output, offset, retry=retry)
+        elif is_archive(output or ""):
+            getting.to_tar(output or "")
         else:
-            _copy(client.get_file(repo, revision, path, offset), _place(output, path), progress)
+            getting.to_directory(Path(output or ""), retry=retry)
 
 
 @verbs.inspect.command("file")
@@ -58,11 +60,27 @@ def inspect_file(file: str, style: Style) -> None:
 
 @verbs.list_.command("file")
 @click.argument("file", metavar="REPO@BRANCH-OR-COMMIT[:PATH]")
+@click.option("--history", metavar="all|NUMBER", help="List the versions of a file instead, newest first.")
 @styled
-def list_file(file: str, style: Style) -> None:
-    """List what is in a directory, or a file."""
+def list_file(file: str, history: str | None, style: Style) -> None:
+    """List what is in a directory, or a file, or what a file was in earlier commits."""
     where = parse_reference(file)
-    print_list(style, HEADER, iterate("list_file", repo=where.repo, revision=where.revision, path=where.path), cells)
+    wanted = {"repo": where.repo, "revision": where.revision, "path": where.path}
+    if history is None:
+        print_list(style, HEADER, iterate("list_file", **wanted), cells)
+        return
+    if where.path is None or not (history == "all" or history.isdecimal()):
+        raise InvalidRequest("--history takes all, or a number of versions, of one path")
+    versions = iterate("find_commit", **wanted, limit=0 if history == "all" else int(history))
+    print_list(style, _HISTORY_HEADER, versions, lambda version: _version_cells(version, where.path or "", style))
+
+
+def _version_cells(version: Facts, path: str, style: Style) -> tuple[str, ...]:
+    commit, size_bytes = version["commit"], version["size_bytes"]
+    when = style.when(commit["finished_ns"])
+    if size_bytes is None:
+        return commit["id"], path, "deleted", when, "-"
+    return commit["id"], path, "dir" if path.endswith("/") else "file", when, size(size_bytes)
 
 
 @verbs.glob.command("file")
@@ -121,43 +139,3 @@ def _describe(entry: Facts, style: Style) -> dict[str, str | None]:
         "Modified": style.when(entry["modified_ns"]) if entry["modified_ns"] else None,
         "Commit": entry["commit"],
     }
-
-
-def _place(output: str | None, path: str) -> Path | None:
-    """Return the file to write; a directory takes the file under its own name."""
-    if output is None:
-        return None
-    return Path(output, Path(path).name) if output.endswith("/") or Path(output).is_dir() else Path(output)
-
-
-def _get_tree(client: "Client", where: tuple[str, str, str], directory: Path, progress: Progress) -> None:
-    """Write what is at or below a path into a directory, without the path itself in front."""
-    repo, revision, path = where
-    commit = client.call("resolve_commit", repo=repo, revision=revision)  # the branch may move on while this takes its time
-    base, empty = clean_path(path), True
-    for entry in client.iterate("walk_file", repo=repo, revision=commit, path=base) if commit else ():
-        empty = False
-        below = directory / (posixpath.relpath(entry["path"], base) if entry["path"] != base else Path(base).name)
-        (below if entry["is_dir"] else below.parent).mkdir(parents=True, exist_ok=True)
-        if not entry["is_dir"]:
-            _copy(client.get_file(repo, commit, entry["path"]), below, progress)
-    if empty and base != "/":
-        raise FileNotFound(f"file {base} not found in {repo}@{revision}")
-
-
-def _copy(pieces: Iterator[bytes], place: Path | None, progress: Progress) -> None:
-    """Write pieces to a file or standard output. Nothing is created if there is not even a first one to be had."""
-    first = next(pieces, b"")
-    if place is None:
-        _write(sys.stdout.buffer, first, pieces, progress)
-        return
-    with place.open("wb") as file:
-        _write(file, first, pieces, progress)
-
-
-def _write(file: IO[bytes], first: bytes, pieces: Iterator[bytes], progress: Progress) -> None:
-    file.write(first)
-    progress.add(len(first))
-    for piece in pieces:
-        file.write(piece)
-        progress.add(len(piece))

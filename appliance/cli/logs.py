@@ -1,10 +1,11 @@
 """Logs of user code."""
 
 import json
+import sys
 
 import click
 
-from appliance.cli.connection import connect
+from appliance.cli.connection import iterate
 from appliance.cli.output import public
 from appliance.cli.references import parse_job
 from appliance.cli.verbs import root
@@ -21,9 +22,10 @@ def logs(pipeline: str | None, job: str | None, datum: str | None, follow: bool,
     if pipeline and job:
         raise click.UsageError("only one of pipeline or job should be specified")
     name, job_id = parse_job(job) if job else (pipeline, None)
-    found = connect().follow_logs(pipeline=name, job=job_id, datum=datum, follow="true" if follow else None)
-    for line in found:
+    for line in iterate("logs", pipeline=name, job=job_id, datum=datum, follow=follow):
         if raw:
             click.echo(json.dumps(public(line), ensure_ascii=False))
         elif line["stream"] != "job":
             click.echo(line["message"])
+        if follow:
+            sys.stdout.flush()

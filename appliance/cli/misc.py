@@ -7,8 +7,8 @@ import click
 
 from appliance import __version__
 from appliance.cli import verbs
-from appliance.cli.connection import ask_until, call
-from appliance.cli.options import styled
+from appliance.cli.connection import ask_until, call, iterate, set_active_transaction
+from appliance.cli.options import is_sure, styled
 from appliance.cli.output import Facts, Style, print_one, table
 from appliance.cli.verbs import root
 from appliance.errors import ApplianceError
@@ -22,6 +22,20 @@ _REGION = "us-east-1"
 def inspect_appliance(style: Style) -> None:
     """Show where the appliance keeps its data and which doors are open."""
     print_one(style, call("inspect_appliance"), describe)
+
+
+@verbs.delete.command("all")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def delete_all(yes: bool) -> None:
+    """Delete all repos, commits, files, pipelines and jobs, after a question."""
+    if not yes:
+        for noun in ("repo", "pipeline"):
+            for found in iterate(f"list_{noun}"):
+                click.echo(f"{noun} {found['name']}", err=True)
+        if not is_sure():
+            return
+    call("delete_all")
+    set_active_transaction(None)
 
 
 @verbs.wait.command("appliance")

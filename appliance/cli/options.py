@@ -40,7 +40,7 @@ def one_or_all(noun: str) -> Callable[[Command], Command]:
                 raise click.UsageError("cannot use the --all flag with an argument")
             if not everything and not name:
                 raise click.UsageError(f"either a {noun} name or the --all flag needs to be provided")
-            if everything and not yes and not _is_sure():
+            if everything and not yes and not is_sure():
                 return None
             return command(name=name, **arguments)
 
@@ -49,7 +49,8 @@ def one_or_all(noun: str) -> Callable[[Command], Command]:
     return decorate
 
 
-def _is_sure() -> bool:
+def is_sure() -> bool:
+    """Ask a person whether to go on. Raises ClickException where nobody answers."""
     click.echo("Are you sure you want to do this? (y/N): ", nl=False, err=True)
     answer = sys.stdin.readline()
     if not answer:

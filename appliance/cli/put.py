@@ -1,46 +1,41 @@
-"""`put file`: which file of this machine becomes which path, and sending them.
+"""`put file`: which file of this machine becomes which path.
 
     sources        path given   become
     stdin          /p           /p
     one file       –, /p, /p/   /name, /p, /p/name
     one directory  –, /p, /p/   /name/…, /p/…, /p/…
     several        –, /p        /name, /p/name each
+    tar, --untar   –, /p        /…, /p/… for what is in it
 
-Sources with `://` are fetched by the appliance itself. All sources of one call become one commit.
+With `--full-path` a name is the whole source path as it was typed, and one directory at /p/ becomes /p/name/…. Sources with
+`://` are fetched by the appliance itself. All sources of one call become one commit.
 """
 
 import os
+import posixpath
 import stat
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import click
 
 from appliance.cli import verbs
 from appliance.cli.connection import connect
 from appliance.cli.progress import Progress
+from appliance.cli.sending import Source, open_put, send_all
+from appliance.cli.tars import SUFFIXES, Readable, iter_members
 from appliance.errors import ApplianceError, InvalidRequest
 from appliance.names import clean_path, parse_reference
 
-if TYPE_CHECKING:
-    from appliance.control.client import Client
-
 _STDIN = "-"
-_PIECE_BYTES = 1024 * 1024
-_PARALLEL = 8  # what is made durable together costs one fsync
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A file of this machine, or `-` for stdin, and the path it becomes."""
-
-    name: str
-    target: str
-    size_bytes: int | None = None
+_PARALLEL = 10
+_SMALL_BYTES = 256 * 1024  # what is read from an archive to be sent beside others
 
 
 @verbs.put.command("file")
@@ -49,39 +44,88 @@ class Source:
 @click.option("-i", "--input-file", metavar="FILE|-", help="A file with one source on each line.")
 @click.option("-r", "--recursive", is_flag=True, help="Put everything below a directory or URL.")
 @click.option("-a", "--append", is_flag=True, help="Add to files that are there instead of replacing them.")
-def put_file(file: str, named: tuple[str, ...], input_file: str | None, recursive: bool, append: bool) -> None:
+@click.option("--full-path", is_flag=True, help="Keep the whole path of a source, not only its name.")
+@click.option("--untar", is_flag=True, help="Put what is in .tar, .tar.gz and .tgz files, or in the archive on stdin.")
+@click.option(
+    "-p", "--parallelism", type=click.IntRange(1, 64), default=_PARALLEL, show_default=True, help="So many at once."
+)
+@click.option("--progress/--no-progress", default=True, help="Whether to show a bar on a terminal.")
+@click.option("--compress", is_flag=True, help="Has no effect: the bytes do not leave this machine.")
+def put_file(
+    file: str,
+    named: tuple[str, ...],
+    input_file: str | None,
+    append: bool,
+    parallelism: int,
+    progress: bool,
+    compress: bool,
+    **how: bool,
+) -> None:
     """Put files, standard input (the default), or objects of another store at a URL into a repo, all in one commit."""
     where = parse_reference(file)
     sources = [*named, *(_read_list(input_file) if input_file else ())] or [_STDIN]
     urls = [source for source in sources if "://" in source]
-    local = list(expand([source for source in sources if "://" not in source], where.path, len(sources), recursive=recursive))
+    rules = Rules(where.path, count=len(sources), **how)
+    local = [source for source in sources if "://" not in source]
+    rules.check(local, urls)
     client = connect()
-    client.call("check_target", repo=where.repo, branch=where.revision)
-    target: dict[str, Any] = {"repo": where.repo, "branch": where.revision, "append": append, "files": _send(client, local)}
-    if urls:
-        client.call("put_urls", **target, path=where.path or "/", urls=urls, recursive=recursive)
-    else:
-        client.call("put_files", **target)
+    target: dict[str, Any] = {"repo": where.repo, "branch": where.revision, "append": append}
+    with open_put(client, where.repo, where.revision) as put:
+        with Progress("put file", _count_bytes(local), quiet=not progress) as shown:
+            send_all(client, put, rules.expand(local), shown, parallel=parallelism)
+        if urls:
+            client.call("put_urls", **target, put=put, path=where.path or "/", urls=urls, recursive=rules.recursive)
+        else:
+            client.call("put_staged", **target, put=put)
 
 
 # -- what becomes what
 
 
-def expand(names: Sequence[str], path: str | None, count: int, *, recursive: bool) -> Iterator[Source]:
-    """Yield the files behind some names, and the path of each, if `count` sources are put at `path` altogether.
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How sources become paths: `count` of them altogether are put at `path`."""
 
-    Raises InvalidRequest for what can not be put, OSError for what is not there.
-    """
-    for name in names:
-        if name == _STDIN:
-            yield _stdin(path, count, recursive=recursive)
-            continue
-        if recursive and not os.path.lexists(name):
-            raise ApplianceError(f"{name} doesn't exist")
-        if recursive and Path(name).is_dir():
-            yield from _walk(name, path if path is not None and count == 1 else _below(path, Path(name).name))
-        else:
-            yield _one(name, choose_target(path, Path(name).name, single=count == 1))
+    path: str | None
+    count: int = 1
+    recursive: bool = False
+    full_path: bool = False
+    untar: bool = False
+
+    def check(self, names: Sequence[str], urls: Sequence[str]) -> None:
+        """Raise InvalidRequest for what can not be put whatever is there."""
+        if self.untar and urls:
+            raise InvalidRequest("cannot use --untar with a URL")
+        if _STDIN not in names:
+            return
+        if self.recursive:
+            raise InvalidRequest("cannot set -r and read from stdin (must also set -f or -i)")
+        if not self.untar and (self.path is None or self.path.endswith("/")):
+            raise InvalidRequest("must specify filename when reading data from stdin")
+        if self.count > 1:
+            raise InvalidRequest("cannot put stdin together with other sources")
+
+    def expand(self, names: Iterable[str]) -> Iterator[Source]:
+        """Yield the files behind some names. Raises InvalidRequest for what can not be put, OSError for what is not there."""
+        for name in names:
+            if self.recursive and not os.path.lexists(name):
+                raise ApplianceError(f"{name} doesn't exist")
+            if self.untar and (name == _STDIN or name.endswith(SUFFIXES)):
+                yield from _unpack(name, self.path or "/")
+            elif name == _STDIN:
+                yield Source(name, self.path or "", partial(_open, name), in_turn=True)
+            elif self.recursive and Path(name).is_dir():
+                yield from _walk(name, self._directory(name))
+            else:
+                yield _one(name, choose_target(self.path, self._name(name), single=self.count == 1))
+
+    def _directory(self, name: str) -> str:
+        """Return the path of a directory: the one that was given is for its contents."""
+        is_own = self.path is not None and self.count == 1 and not (self.full_path and self.path.endswith("/"))
+        return self.path or "/" if is_own else _below(self.path, self._name(name))
+
+    def _name(self, source: str) -> str:
+        return posixpath.normpath(f"/{source.lstrip('/')}")[1:] if self.full_path else Path(source).name
 
 
 def choose_target(path: str | None, name: str, *, single: bool) -> str:
@@ -95,21 +139,10 @@ def _below(path: str | None, name: str) -> str:
     return clean_path(f"{path or ''}/{name}")
 
 
-def _stdin(path: str | None, count: int, *, recursive: bool) -> Source:
-    if recursive:
-        raise InvalidRequest("cannot set -r and read from stdin (must also set -f or -i)")
-    if path is None or path.endswith("/"):
-        raise InvalidRequest("must specify filename when reading data from stdin")
-    if count > 1:
-        raise InvalidRequest("cannot put stdin together with other sources")
-    return Source(_STDIN, path)
-
-
 def _one(name: str, target: str) -> Source:
-    status = Path(name).stat()
-    if stat.S_ISDIR(status.st_mode):
+    if stat.S_ISDIR(Path(name).stat().st_mode):
         raise InvalidRequest(f"read {name}: is a directory (-r puts everything below it)")
-    return Source(name, target, status.st_size if stat.S_ISREG(status.st_mode) else None)
+    return Source(name, target, partial(_open, name))
 
 
 def _walk(directory: str, base: str) -> Iterator[Source]:
@@ -126,6 +159,20 @@ def _walk(directory: str, base: str) -> Iterator[Source]:
             yield _one(entry.path, target)
 
 
+def _given(content: Readable) -> Callable[[], AbstractContextManager[Readable]]:
+    return lambda: nullcontext(content)
+
+
+def _unpack(name: str, base: str) -> Iterator[Source]:
+    """Yield what is in an archive, below a path."""
+    with _open(name) as file:
+        for member in iter_members(name, file):
+            is_small = member.size_bytes <= _SMALL_BYTES
+            content = BytesIO(member.content.read(_SMALL_BYTES)) if is_small else member.content
+            target = base.rstrip("/") + member.path
+            yield Source(f"{name}: {member.path}", target, _given(content), in_turn=not is_small)
+
+
 def _read_list(name: str) -> list[str]:
     if "://" in name:
         raise InvalidRequest("the list of sources is a file of this machine, or - for stdin")
@@ -133,31 +180,11 @@ def _read_list(name: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-# -- sending
-
-
-def _send(client: "Client", sources: Sequence[Source]) -> list[dict[str, str]]:
-    """Send the bytes of all sources and return what `put_files` wants to know of them."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    sizes = [source.size_bytes for source in sources]
-    total_bytes = None if None in sizes else sum(size or 0 for size in sizes)
-    with Progress("put file", total_bytes) as progress:
-        if len(sources) == 1:  # on this thread, where an interrupt reaches the reading of stdin
-            return [_send_one(client, sources[0], progress)]
-        with ThreadPoolExecutor(_PARALLEL) as pool:
-            sending = [pool.submit(_send_one, client, source, progress) for source in sources]
-            try:
-                return [sent.result() for sent in sending]
-            except BaseException:
-                progress.stop()
-                pool.shutdown(cancel_futures=True)
-                raise
-
-
-def _send_one(client: "Client", source: Source, progress: Progress) -> dict[str, str]:
-    with _open(source.name) as file:
-        return {"path": source.target, "digest": client.put_blob(_iter_pieces(source.name, file, progress))}
+def _count_bytes(names: Sequence[str]) -> int | None:
+    """Return how many bytes there are to send, if that can be told without looking into directories."""
+    if not all(Path(name).is_file() for name in names):
+        return None
+    return sum(Path(name).stat().st_size for name in names)
 
 
 @contextmanager
@@ -167,15 +194,3 @@ def _open(name: str) -> Iterator[IO[bytes]]:
     else:
         with Path(name).open("rb") as file:
             yield file
-
-
-def _iter_pieces(name: str, file: IO[bytes], progress: Progress) -> Iterator[bytes]:
-    while True:
-        try:
-            piece = file.read(_PIECE_BYTES)
-        except OSError as error:  # as our own error: the client takes an OSError for one of its connection
-            raise ApplianceError(f"read {name}: {error.strerror}") from None
-        if not piece:
-            return
-        progress.add(len(piece))
-        yield piece

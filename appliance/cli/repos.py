@@ -37,25 +37,30 @@ def inspect_repo(repo: str, style: Style) -> None:
 
 
 @verbs.list_.command("repo")
+@click.argument("repo", required=False)
+@click.option("--all", "everything", is_flag=True, help="Those of the system too; there are none here.")
+@click.option("--type", "kind", default="user", metavar="TYPE", help="Only those of a type; here all are of type user.")
 @styled
-def list_repo(style: Style) -> None:
-    """List all repos, newest first."""
+def list_repo(repo: str | None, everything: bool, kind: str, style: Style) -> None:
+    """List all repos, newest first, or one."""
+    found = [call("inspect_repo", repo=repo)] if repo is not None else iterate("list_repo")
     print_list(
         style,
         _HEADER,
-        iterate("list_repo"),
+        found if everything or kind in ("user", "") else [],
         lambda repo: (repo["name"], style.when(repo["created_ns"]), size(repo["size_bytes"]), repo["description"]),
     )
 
 
 @verbs.delete.command("repo")
 @one_or_all("repo")
-def delete_repo(name: str | None) -> None:
+@click.option("-f", "--force", is_flag=True, help="Also if branches or commits elsewhere were made from it.")
+def delete_repo(name: str | None, force: bool) -> None:
     """Delete a repo with all its commits, or all repos."""
     if name is None:
-        call("delete_all_repos")
+        call("delete_all_repos", force=force)
     else:
-        call("delete_repo", repo=name)
+        call("delete_repo", repo=name, force=force)
 
 
 def _describe(repo: Facts, style: Style) -> dict[str, str | None]:

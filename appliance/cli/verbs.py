@@ -20,6 +20,7 @@ _MODULES = {
     "storage": ("storage",),
     "transaction": ("transactions",),
     "appliance": ("misc",),
+    "all": ("misc",),
     "fsck": ("upkeep",),
     "garbage-collect": ("upkeep",),
     "export": ("backup",),
@@ -32,8 +33,31 @@ _MODULES = {
 }
 
 
+class Noun(click.Command):
+    """A command that says how many arguments it wants, in Pachyderm's words (`cmdutil.RunFixedArgs` and its kin)."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse what was typed. Raises UsageError."""
+        if not ctx.resilient_parsing and not {*args} & {*ctx.help_option_names}:
+            self._check_count(ctx, list(args))
+        return super().parse_args(ctx, args)
+
+    def _check_count(self, ctx: click.Context, args: list[str]) -> None:
+        wanted = [parameter for parameter in self.params if isinstance(parameter, click.Argument)]
+        found, rest, _ = self.make_parser(ctx).parse_args(args)
+        if any(argument.nargs != 1 for argument in wanted):
+            return
+        given = sum(isinstance(found.get(argument.name or ""), str) for argument in wanted) + len(rest)
+        least, most = sum(argument.required for argument in wanted), len(wanted)
+        if not least <= given <= most:
+            expected = str(most) if least == most else f"{least} to {most}"
+            raise click.UsageError(f"expected {expected} arguments, got {given}", ctx)
+
+
 class Verb(click.Group):
     """A verb whose nouns may be written in singular or plural: `list repo`, `list repos`."""
+
+    command_class = Noun
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of a noun; None if there is none."""

@@ -11,6 +11,6 @@
     client    the other end, for the command line; imports nothing heavy
 
 `POST /v1/<call>` takes an object of arguments and answers `{"result": …}`, or many of them, a line each (`lines`). Some
-calls carry bytes instead: `PUT /v1/blob`, `GET /v1/file`, `GET /v1/logs`, `GET /v1/export`, `PUT /v1/import`. An error
+calls carry bytes instead: `PUT /v1/file`, `GET /v1/file`, `GET /v1/export`, `PUT /v1/import`. An error
 answers `{"error": message, "kind": class, "exit_status": n}`.
 """

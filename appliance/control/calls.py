@@ -12,7 +12,7 @@ from appliance.control.describing import DatumInfo, PipelineInfo, describe_datum
 from appliance.errors import InvalidRequest
 from appliance.external.credentials import Profile
 from appliance.names import CommitId, Revision, is_commit_id, parse_revision
-from appliance.store import Db, commits, datums, jobs, pipelines, repos, squash
+from appliance.store import Db, commits, datums, jobs, pipelines, repos, squash, transactions
 from appliance.store.jobs import Job
 
 Provider = Literal["amazon", "google", "microsoft"]
@@ -61,12 +61,25 @@ class Calls:
         with self._store.snapshot() as db:
             return repos.get_repo(db, repo)
 
-    def delete_all_repos(self) -> None:
+    def delete_all_repos(self, force: bool = False) -> None:
         """Delete every repo, or none if a pipeline needs one."""
 
         def delete(db: Db) -> None:
             for repo in list(repos.iter_repos(db)):  # newest first: what rests on another is usually the younger
-                repos.delete_repo(db, repo.name)
+                repos.delete_repo(db, repo.name, force=force)
+
+        self._store.write(delete)
+
+    def delete_all(self) -> None:
+        """Delete every pipeline, repo and transaction at once; what is left is as after the first start."""
+
+        def delete(db: Db) -> None:
+            for pipeline in pipelines.list_pipelines(db):
+                pipelines.delete_pipeline(db, pipeline.name, keep_repo=True)
+            for repo in list(repos.iter_repos(db)):
+                repos.delete_repo(db, repo.name, force=True)
+            for transaction in transactions.list_transactions(db):
+                transactions.delete_transaction(db, transaction.id)
 
         self._store.write(delete)
 

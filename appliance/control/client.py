@@ -55,11 +55,11 @@ class Client:
         with self._request("POST", f"/v1/{name}", json.dumps(given).encode()) as response:
             return json.loads(response.read())["result"]
 
-    def put_blob(self, content: IO[bytes] | Iterable[bytes]) -> str:
-        """Send bytes to be put later and return their digest."""
-        with self._request("PUT", "/v1/blob", content) as response:
-            digest: str = json.loads(response.read())["result"]
-            return digest
+    def send_file(self, content: IO[bytes] | Iterable[bytes], *, put: str, path: str, position: int) -> None:
+        """Send a file, or with a slash behind its path an explicit directory, ahead of the end of a put."""
+        query = urlencode({"put": put, "path": path, "position": position})
+        with self._request("PUT", f"/v1/file?{query}", content) as response:
+            response.read()
 
     def get_file(self, repo: str, revision: str, path: str, offset: int = 0) -> Iterator[bytes]:
         """Yield the bytes of a file."""
@@ -82,13 +82,6 @@ class Client:
                     return
                 yield answer["result"]
             raise http.client.IncompleteRead(b"")
-
-    def follow_logs(self, **arguments: Any) -> Iterator[dict[str, Any]]:
-        """Yield log lines, as they come if asked to follow."""
-        query = urlencode({key: value for key, value in arguments.items() if value is not None})
-        with self._request("GET", f"/v1/logs?{query}") as response:
-            for line in response:
-                yield json.loads(line)
 
     def export(self, repos: Sequence[str]) -> Iterator[bytes]:
         """Yield an export of some repos, or of everything."""

@@ -2,29 +2,23 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from threading import Event
 
 from appliance.app import App
 from appliance.control.describing import FileInfo, describe_directory, describe_file
-from appliance.errors import BadDigest, FileNotFound, InvalidPath, InvalidRequest
+from appliance.errors import FileNotFound, InvalidPath, InvalidRequest
 from appliance.external.transfers import RemoteObject, download, iter_objects
 from appliance.external.urls import parse_url
+from appliance.globs import Glob, compile_glob
 from appliance.httpd import FileSlice
 from appliance.names import check_path, clean_path
-from appliance.store import Db, Store, blobs, commits, files, history, listings, snapshots
+from appliance.store import Db, Store, blobs, files, history, listings, matching, snapshots, staging
 from appliance.store.blobs import Content, Extent, StagedBlob
+from appliance.store.snapshots import Entry, Snapshot
 
 _PARALLEL = 8
-
-
-@dataclass(frozen=True, slots=True)
-class PutFile:
-    """A path and the digest of bytes that were sent before."""
-
-    path: str
-    digest: str
 
 
 class FileCalls:
@@ -34,48 +28,42 @@ class FileCalls:
         self._app, self._store = app, app.store
         self._strict = app.config.strict
 
-    def put_files(self, repo: str, branch: str, files: list[PutFile], append: bool = False) -> str:
-        """Put bytes that were sent before, all in one commit; return its id."""
+    def begin_put(self, repo: str, branch: str) -> str:
+        """Begin a put of files that are sent one by one; refuse before a byte is sent what would be refused at the end."""
 
-        def put(db: Db) -> str:
-            chosen = ((file.path, _find_blob(db, file.digest)) for file in files)
-            return _put_all(db, repo, branch, chosen, append=append, strict=self._strict)
+        def begin(db: Db) -> str:
+            history.check_branch_writable(db, repo, branch)
+            return staging.begin_put(db)
 
-        return self._store.write(put)
+        return self._store.write(begin)
+
+    def put_staged(self, put: str, repo: str, branch: str, append: bool = False) -> str:
+        """Put the files that were sent, all in one commit; return its id."""
+        return self._store.write(lambda db: staging.put_all(db, put, repo, branch, append=append))
+
+    def discard_put(self, put: str) -> None:
+        """Forget the files that were sent."""
+        self._store.write(lambda db: staging.discard_put(db, put))
 
     def put_urls(
-        self,
-        repo: str,
-        branch: str,
-        path: str,
-        urls: list[str],
-        recursive: bool = False,
-        append: bool = False,
-        files: list[PutFile] | None = None,
+        self, put: str, repo: str, branch: str, path: str, urls: list[str], recursive: bool = False, append: bool = False
     ) -> dict[str, object]:
-        """Fetch objects from other stores into one commit, together with `files` whose bytes were sent before.
+        """Fetch objects from other stores into one commit, together with files that were sent before.
 
         Nothing is committed unless all of them arrived. With one object and no trailing slash `path` is its name; else it
         is the directory they are put below.
         """
-        self.check_target(repo, branch)
-        fetched: list[tuple[str, Content]] = []
-        for url in urls:
-            fetched.extend(self._fetch(url, path, recursive=recursive, single=len(urls) == 1 and not files))
-        if not fetched:
-            raise FileNotFound(f"nothing found at {', '.join(urls)}")
-
-        def put(db: Db) -> str:
-            sent = [(file.path, _find_blob(db, file.digest)) for file in files or ()]
-            return _put_all(db, repo, branch, [*sent, *fetched], append=append, strict=self._strict)
-
-        commit = self._store.write(put)
-        return {"commit": commit, "files": len(fetched), "size_bytes": sum(item.size_bytes for _, item in fetched)}
-
-    def check_target(self, repo: str, branch: str) -> None:
-        """Refuse before a byte is sent or fetched what would be refused at the end."""
         with self._store.snapshot() as db:
-            history.check_branch_writable(db, repo, branch)
+            single = len(urls) == 1 and not staging.get_total(db, put).files
+        number = size_bytes = 0
+        for url in urls:
+            for target, content in self._fetch(url, path, recursive=recursive, single=single):
+                self._store.write(partial(staging.add_file, put_id=put, path=target, content=content))
+                number, size_bytes = number + 1, size_bytes + content.size_bytes
+        if not number:
+            raise FileNotFound(f"nothing found at {', '.join(urls)}")
+        commit = self.put_staged(put, repo, branch, append=append)
+        return {"commit": commit, "files": number, "size_bytes": size_bytes}
 
     def _fetch(self, text: str, path: str, *, recursive: bool, single: bool) -> Iterator[tuple[str, Content]]:
         url = parse_url(text)
@@ -154,18 +142,55 @@ def keep(store: Store, staged: StagedBlob) -> Content:
     return store.write(lambda db: blobs.record(db, staged))
 
 
+def stage_file(store: Store, put: str, path: str, position: int, staged: StagedBlob, *, strict: bool) -> None:
+    """Make bytes permanent and keep them for the end of a put. Raises UploadNotFound, InvalidPath."""
+    store.blobs.publish(staged)
+
+    def stage(db: Db) -> None:
+        staging.add_file(db, put, path, blobs.record(db, staged), strict=strict, position=position)
+
+    store.write(stage)
+
+
 def open_file(store: Store, repo: str, revision: str, path: str, offset: int) -> list[FileSlice]:
-    """Return where the bytes of a file are from an offset on. Raises FileNotFound, InvalidRequest."""
+    """Return where the bytes of a file are from an offset on; the path may be a pattern that matches this file alone.
+
+    Raises FileNotFound, InvalidRequest.
+    """
     with store.snapshot() as db:
         snapshot = snapshots.open_revision(db, repo, revision)
         wanted = clean_path(path)
         if listings.is_directory(db, snapshot, wanted):
-            message = f"couldn't download {wanted}: cannot get directory or non-regular file. Try again with the -r flag"
-            raise InvalidRequest(message)
-        content = snapshots.get_file(db, snapshot, wanted).content
+            raise _not_one_file(wanted, "cannot get directory or non-regular file")
+        content = _get_one(db, snapshot, wanted).content
         if offset > content.size_bytes:
             raise InvalidRequest(f"offset {offset} is beyond the {content.size_bytes} bytes of {wanted}")
         return list(_skip(blobs.list_extents(db, store.blobs, content), offset))
+
+
+def _get_one(db: Db, snapshot: Snapshot, path: str) -> Entry:
+    entry = snapshots.find(db, snapshot, path)
+    if entry is None and (glob := as_pattern(path)) is not None:
+        found = list(islice(matching.iter_matches(db, snapshot, glob), 2))
+        if len(found) > 1:
+            raise _not_one_file(path, "matched multiple files")
+        if found and found[0].is_dir:
+            raise _not_one_file(path, "cannot get directory or non-regular file")
+        path = found[0].path if found else path
+    return snapshots.get_file(db, snapshot, path)
+
+
+def _not_one_file(path: str, reason: str) -> InvalidRequest:
+    return InvalidRequest(f"couldn't download {path}: {reason}. Try again with the -r flag")
+
+
+def as_pattern(path: str) -> Glob | None:
+    """Return a path as a pattern, None if it is none: many characters of patterns may be in names, too."""
+    try:
+        glob = compile_glob(path)
+    except InvalidRequest:
+        return None
+    return None if glob.literal_prefix == path else glob
 
 
 def _skip(extents: Iterable[Extent], offset: int) -> Iterator[FileSlice]:
@@ -174,34 +199,6 @@ def _skip(extents: Iterable[Extent], offset: int) -> Iterator[FileSlice]:
         offset -= skipped
         if skipped < extent.size_bytes:
             yield FileSlice(extent.file, extent.data, extent.offset + skipped, extent.size_bytes - skipped)
-
-
-def _find_blob(db: Db, digest: str) -> Content:
-    try:
-        found = blobs.find(db, bytes.fromhex(digest))
-    except ValueError:
-        found = None
-    if found is None:
-        raise BadDigest(f"no bytes with the digest {digest} were sent")
-    return found
-
-
-def _put_all(db: Db, repo: str, branch: str, chosen: Iterable[tuple[str, Content]], *, append: bool, strict: bool) -> str:
-    writing = history.begin_write(db, repo, branch)
-    for path, content in chosen:
-        check_path(path, strict=strict)
-        files.put_file(db, writing.commit, path, _appended(db, writing.commit, path, content) if append else content)
-    history.end_write(db, writing)
-    return writing.commit.id
-
-
-def _appended(db: Db, commit: commits.Commit, path: str, content: Content) -> Content:
-    """Return what a path holds followed by more; no bytes are moved."""
-    before = snapshots.find(db, snapshots.open_commit(db, commit), path)
-    if before is None:
-        return content
-    ranges = [(item, 0, item.size_bytes) for item in (before.content, content)]
-    return blobs.join(db, ranges, blobs.joined_etag([before.content, content]))
 
 
 def _target(path: str, found: RemoteObject, *, exact: bool) -> str:

@@ -6,9 +6,11 @@ from itertools import takewhile
 import trio
 
 from appliance.control.lines import answer_line
-from appliance.errors import BranchNotFound
-from appliance.store import Changes, Store, commits
+from appliance.errors import BranchNotFound, InvalidRequest
+from appliance.store import Changes, Store, commits, jobs, logs, pipelines
 from appliance.store.commits import Commit, Origin
+from appliance.store.jobs import Job
+from appliance.store.logs import LogLine
 
 _BATCH = 500
 
@@ -55,6 +57,45 @@ async def iter_finished(
                 if len(found) < _BATCH:
                     break
             await follow.wait()
+
+
+async def iter_logs(store: Store, chosen: Sequence[Job], datum: str | None, *, follow: bool) -> AsyncGenerator[bytes, None]:
+    """Yield what user code of some jobs wrote, job after job, as lines of JSON; with `follow` until each has ended."""
+    with Follow(store) as changes:
+        for job in chosen:
+            after = 0
+            while True:
+                found, ended = await trio.to_thread.run_sync(_read_logs, store, job.row, datum, after)
+                for line in found:
+                    yield answer_line(_describe_line(job, line))
+                if found:
+                    after = found[-1].row
+                elif ended or not follow:
+                    break
+                else:
+                    await changes.wait()
+
+
+def choose_jobs(store: Store, pipeline: str | None, job: str | None) -> list[Job]:
+    """Return one job of a pipeline, or all, oldest first. Raises InvalidRequest, PipelineNotFound, JobNotFound."""
+    if pipeline is None:
+        raise InvalidRequest("must specify the Job or Pipeline that the datum is from to get logs for it")
+    with store.snapshot() as db:
+        if job is not None:
+            return [jobs.get_job(db, pipeline, job)]
+        pipelines.get_pipeline(db, pipeline)
+        return jobs.list_jobs(db, pipeline=pipeline)[::-1]
+
+
+def _read_logs(store: Store, job_row: int, datum: str | None, after: int) -> tuple[list[LogLine], bool]:
+    with store.snapshot() as db:
+        ended = jobs.get_by_row(db, job_row).finished_ns is not None
+        return logs.list_log_lines(db, job_row, datum=datum, after=after), ended
+
+
+def _describe_line(job: Job, line: LogLine) -> dict[str, str | int]:
+    fields = {"pipeline": job.pipeline, "job": job.id, "datum": line.datum, "stream": line.stream}
+    return {**fields, "time_ns": line.time_ns, "message": line.message}
 
 
 def find_start(store: Store, repo: str, branch: str, after: str | None, *, new: bool) -> int:

@@ -3,7 +3,8 @@
 The last line is an error or `{"end": true}`, so that nobody takes a broken connection for the end.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -24,6 +25,18 @@ async def iter_lines(results: Iterator[Any], *, abandon: bool) -> AsyncIterator[
         yield msgspec.json.encode(describe_error(error)) + b"\n"
     else:
         yield END_LINE
+
+
+async def iter_ended(lines: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    """Yield lines that come as things happen, and what their end was."""
+    async with aclosing(lines):
+        try:
+            async for line in lines:
+                yield line
+        except ApplianceError as error:
+            yield msgspec.json.encode(describe_error(error)) + b"\n"
+        else:
+            yield END_LINE
 
 
 def answer_line(result: Any) -> bytes:

@@ -29,8 +29,8 @@ class Requests:
     def create_repo(self, repo: str, description: str = "", update: bool = False) -> Write:
         return lambda db: repos.create_repo(db, repo, description=description, update=update)
 
-    def delete_repo(self, repo: str) -> Write:
-        return lambda db: repos.delete_repo(db, repo)
+    def delete_repo(self, repo: str, force: bool = False) -> Write:
+        return lambda db: repos.delete_repo(db, repo, force=force)
 
     def create_branch(
         self,
@@ -42,8 +42,8 @@ class Requests:
     ) -> Write:
         return lambda db: repos.create_branch(db, repo, branch, head=head, provenance=provenance or (), trigger=trigger)
 
-    def delete_branch(self, repo: str, branch: str) -> Write:
-        return lambda db: repos.delete_branch(db, repo, branch)
+    def delete_branch(self, repo: str, branch: str, force: bool = False) -> Write:
+        return lambda db: repos.delete_branch(db, repo, branch, force=force)
 
     def start_commit(self, repo: str, branch: str, description: str = "", parent: str | None = None) -> Write:
         return lambda db: history.start_commit(db, repo, branch, description=description, parent=parent).id

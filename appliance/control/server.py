@@ -9,7 +9,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,28 +23,24 @@ from appliance import httpd
 from appliance.app import App, open_app
 from appliance.config import Config, short_path
 from appliance.control.calls import Calls
-from appliance.control.files import FileCalls, keep, open_file
-from appliance.control.follow import find_start, iter_finished
-from appliance.control.lines import describe_error, iter_lines
+from appliance.control.files import FileCalls, open_file, stage_file
+from appliance.control.follow import choose_jobs, find_start, iter_finished, iter_logs
+from appliance.control.lines import describe_error, iter_ended, iter_lines
 from appliance.control.requests import Requests
 from appliance.control.streams import Spool, Streams
 from appliance.control.transactions import Transactions, arguments_type, collect_requests
 from appliance.control.upkeep import BodyReader, UpkeepCalls, iter_pieces
 from appliance.errors import ApplianceError, InvalidRequest, NotFound
 from appliance.httpd import BodyTooLarge, Reply, Request
-from appliance.store import jobs, logs
 from appliance.store.commits import Origin
 from appliance.store.disk import explain
 from appliance.store.exporting import iter_export
 from appliance.store.importing import import_all
-from appliance.store.jobs import Job
-from appliance.store.logs import LogLine
 
 log = logging.getLogger(__name__)
 
 _LINES = ("Content-Type", "application/x-ndjson")
 _CALL_BYTES = 64 * 1024 * 1024
-_POLL_S = 0.2
 # Only the owner of the data directory gets here, and what a person pipes in may take its time.
 _LIMITS = httpd.Limits(idle_s=math.inf, header_s=math.inf, stall_s=math.inf)
 
@@ -63,6 +59,15 @@ class Subscription(msgspec.Struct, forbid_unknown_fields=True):
     after: str | None = None
     new: bool = False
     origin: Origin | None = None
+
+
+class WantedLogs(msgspec.Struct, forbid_unknown_fields=True):
+    """What `logs` is asked."""
+
+    pipeline: str | None = None
+    job: str | None = None
+    datum: str | None = None
+    follow: bool = False
 
 
 class Control:
@@ -94,12 +99,10 @@ class Control:
         if request.method == "POST":
             return await self._call(name, await request.body.read(_CALL_BYTES))
         given = dict(parse_qsl(query, keep_blank_values=True))
-        if (request.method, name) == ("PUT", "blob"):
-            return await self._put_blob(request)
+        if (request.method, name) == ("PUT", "file"):
+            return await self._put_file(request, **_only(given, "put", "path", "position"))
         if (request.method, name) == ("GET", "file"):
-            return await self._get_file(**_only(given, "repo", "revision", "path", "offset"))
-        if (request.method, name) == ("GET", "logs"):
-            return await self._get_logs(given)
+            return await self._get_file(**_only(given, "repo", "revision", "path", optional=("offset",)))
         if (request.method, name) == ("GET", "export"):
             return await self._export([value for key, value in parse_qsl(query) if key == "repo"])
         if (request.method, name) == ("PUT", "import"):
@@ -115,6 +118,8 @@ class Control:
             return self._work(name, body)
         if name == "subscribe_commit":
             return await self._subscribe(_decode(name, body, Subscription))
+        if name == "logs":
+            return await self._logs(_decode(name, body, WantedLogs))
         call = self._calls.get(name)
         if call is None:
             raise NotFound(f"no such call: {name}")
@@ -141,7 +146,12 @@ class Control:
         store, repo, branch = self._app.store, wanted.repo, wanted.branch
         find = partial(find_start, store, repo, branch, wanted.after, new=wanted.new)
         lines = iter_finished(store, repo, branch, await trio.to_thread.run_sync(find), wanted.origin)
-        return Reply(200, [_LINES], lines)
+        return Reply(200, [_LINES], iter_ended(lines))
+
+    async def _logs(self, wanted: WantedLogs) -> Reply:
+        store = self._app.store
+        chosen = await trio.to_thread.run_sync(choose_jobs, store, wanted.pipeline, wanted.job)
+        return Reply(200, [_LINES], iter_ended(iter_logs(store, chosen, wanted.datum, follow=wanted.follow)))
 
     def _work(self, name: str, body: bytes) -> Reply:
         work = self._upkeep[name]
@@ -160,18 +170,19 @@ class Control:
             return self._transactions.add(str(transaction), name, given)
         return self._app.store.write(self._requests[name].bind(given))
 
-    async def _put_blob(self, request: Request) -> Reply:
+    async def _put_file(self, request: Request, put: str, path: str, position: str) -> Reply:
+        number = _parse_number("position", position)
         with self._app.store.blobs.receive() as receiver:
             async for piece in request.body:
                 await trio.to_thread.run_sync(receiver.write, piece)
             staged = receiver.finish()
-        await trio.to_thread.run_sync(keep, self._app.store, staged)
-        return _result(staged.digest.hex())
+        strict = self._app.config.strict
+        await trio.to_thread.run_sync(partial(stage_file, self._app.store, put, path, number, staged, strict=strict))
+        return _result(None)
 
     async def _get_file(self, repo: str, revision: str, path: str, offset: str = "0") -> Reply:
-        if not (offset.isascii() and offset.isdecimal()):
-            raise InvalidRequest(f"invalid offset {offset}")
-        slices = await trio.to_thread.run_sync(open_file, self._app.store, repo, revision, path, int(offset))
+        skipped = _parse_number("offset", offset)
+        slices = await trio.to_thread.run_sync(open_file, self._app.store, repo, revision, path, skipped)
         return Reply(200, [("Content-Type", "application/octet-stream")], slices)
 
     async def _export(self, repos: list[str]) -> Reply:
@@ -183,39 +194,6 @@ class Control:
     async def _import(self, request: Request, renamed: dict[str, str]) -> Reply:
         read, go_on = BodyReader(request.body).read, trio.from_thread.check_cancelled
         return _result(await trio.to_thread.run_sync(import_all, self._app.store, read, renamed, go_on))
-
-    async def _get_logs(self, given: dict[str, str]) -> Reply:
-        chosen = await trio.to_thread.run_sync(self._choose_jobs, given.get("pipeline"), given.get("job"))
-        lines = self._iter_logs(chosen, given.get("datum"), follow=given.get("follow") == "true")
-        return Reply(200, [_LINES], lines)
-
-    def _choose_jobs(self, pipeline: str | None, job: str | None) -> list[Job]:
-        if pipeline is None:
-            raise InvalidRequest("must specify the Job or Pipeline that the datum is from to get logs for it")
-        with self._app.store.snapshot() as db:
-            if job is not None:
-                return [jobs.get_job(db, pipeline, job)]
-            found = jobs.list_jobs(db, pipeline=pipeline)
-            return found[::-1]
-
-    async def _iter_logs(self, chosen: list[Job], datum: str | None, *, follow: bool) -> AsyncIterator[bytes]:
-        for job in chosen:
-            after = 0
-            while True:
-                lines, ended = await trio.to_thread.run_sync(self._read_logs, job.row, datum, after)
-                for line in lines:
-                    yield _log_line(job, line)
-                if lines:
-                    after = lines[-1].row
-                elif ended or not follow:
-                    break
-                else:
-                    await trio.sleep(_POLL_S)
-
-    def _read_logs(self, job_row: int, datum: str | None, after: int) -> tuple[list[LogLine], bool]:
-        with self._app.store.snapshot() as db:
-            ended = jobs.get_by_row(db, job_row).finished_ns is not None
-            return logs.list_log_lines(db, job_row, datum=datum, after=after), ended
 
 
 def _collect(owner: object, *, skip: int = 0) -> dict[str, _Call]:
@@ -241,10 +219,16 @@ def _fields(given: msgspec.Struct) -> dict[str, Any]:
     return {field: getattr(given, field) for field in given.__struct_fields__}
 
 
-def _only(given: dict[str, str], *names: str) -> dict[str, str]:
-    if missing := [name for name in names[:-1] if name not in given]:
+def _only(given: dict[str, str], *names: str, optional: Sequence[str] = ()) -> dict[str, str]:
+    if missing := [name for name in names if name not in given]:
         raise InvalidRequest(f"missing {', '.join(missing)}")
-    return {name: value for name, value in given.items() if name in names}
+    return {name: value for name, value in given.items() if name in (*names, *optional)}
+
+
+def _parse_number(what: str, text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):
+        raise InvalidRequest(f"invalid {what} {text}")
+    return int(text)
 
 
 def _result(value: Any) -> Reply:
@@ -259,11 +243,6 @@ def error_reply(status: int, text: str) -> Reply:
     """Return the answer to what `httpd` refused by itself."""
     answer = {"error": text, "kind": "ApplianceError", "exit_status": 1}
     return Reply(status, [("Content-Type", "application/json")], json.dumps(answer).encode())
-
-
-def _log_line(job: Job, line: LogLine) -> bytes:
-    fields = {"pipeline": job.pipeline, "job": job.id, "datum": line.datum, "stream": line.stream}
-    return msgspec.json.encode({**fields, "time_ns": line.time_ns, "message": line.message}) + b"\n"
 
 
 # -- the life of the process

@@ -22,6 +22,7 @@ from appliance.control.describing import (
     describe_file,
     describe_pipeline,
 )
+from appliance.control.files import as_pattern
 from appliance.control.lines import END_LINE, answer_line
 from appliance.errors import InvalidRequest
 from appliance.globs import compile_glob
@@ -118,7 +119,7 @@ class Streams:
                 yield describe_directory(db, snapshot, f"{base}/{child.name}/")
 
     def walk_file(self, db: Db, repo: str, revision: str, path: str = "/") -> Iterator[FileInfo]:
-        """The files, and explicit directories, at or below a path, in order of paths."""
+        """The files, and explicit directories, at or below a path, in order of paths, or those that match it as a pattern."""
         snapshot = snapshots.open_revision(db, repo, revision)
         yield from _walk(db, snapshot, clean_path(path))
 
@@ -173,12 +174,26 @@ class Streams:
 
 
 def _walk(db: Db, snapshot: Snapshot, path: str) -> Iterator[FileInfo]:
+    """Yield what is at or below a path; if there is nothing, what is at or below the matches of it as a pattern."""
+    found = False
+    for entry in _iter_at(db, snapshot, path):
+        found = True
+        yield describe_file(db, entry)
+    if found or (glob := as_pattern(path)) is None:
+        return
+    inside = None
+    for match in matching.iter_matches(db, snapshot, glob):
+        if inside is None or not match.path.startswith(inside):  # else it came with the directory that matched
+            inside = f"{match.path.rstrip('/')}/"
+            yield from (describe_file(db, entry) for entry in _iter_at(db, snapshot, match.path))
+
+
+def _iter_at(db: Db, snapshot: Snapshot, path: str) -> Iterator[Entry]:
     entry = snapshots.find(db, snapshot, path) if path != "/" else None
     if entry is not None:
-        yield describe_file(db, entry)
+        yield entry
         return
-    for below in snapshots.iter_entries(db, snapshot, path.rstrip("/") + "/"):
-        yield describe_file(db, below)
+    yield from snapshots.iter_entries(db, snapshot, path.rstrip("/") + "/")
 
 
 def _open_parent(db: Db, commit: Commit) -> Snapshot:

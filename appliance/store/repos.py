@@ -93,14 +93,33 @@ def iter_repos(db: Db) -> Iterator[Repo]:
     return (get_repo(db, name) for (name,) in names)
 
 
-def delete_repo(db: Db, name: str) -> None:
-    """Delete a repo with its history. Raises RepoNotFound, Conflict while something downstream rests on it."""
+def delete_repo(db: Db, name: str, *, force: bool = False) -> None:
+    """Delete a repo with its history. Raises RepoNotFound, Conflict while something downstream rests on it.
+
+    With `force` branches and commits that were made from it stay, without that provenance; what pipelines read is kept.
+    """
     repo_id = commits.get_repo_id(db, name)
     owner = "SELECT 1 FROM pipelines p JOIN branches b ON b.id = p.branch_id WHERE b.repo_id = ?"
     if db.value(owner, (repo_id,)):
         raise Conflict("cannot delete a repo associated with a pipeline - delete the pipeline instead")
+    if force:
+        _cut_off(db, [row[0] for row in db.execute("SELECT id FROM branches WHERE repo_id = ?", (repo_id,))])
+        sql = "DELETE FROM commit_provenance WHERE upstream_id IN (SELECT id FROM commits WHERE repo_id = ?)"
+        db.execute(sql, (repo_id,))
     _check_unused(db, repo_id, name)
     drop_repo(db, repo_id)
+
+
+def _cut_off(db: Db, branches: Iterable[int]) -> None:
+    """Let nothing depend on some branches any more. Raises Conflict if a pipeline reads one."""
+    sql = """
+        SELECT r.name, b.name, p.name FROM branch_provenance v JOIN pipelines p ON p.branch_id = v.branch_id
+        JOIN branches b ON b.id = v.upstream_id JOIN repos r ON r.id = b.repo_id WHERE v.upstream_id = ?
+    """
+    for branch_id in branches:
+        if found := db.row(sql, (branch_id,)):
+            raise Conflict(f"branch {found[0]}@{found[1]} is an input of pipeline {found[2]} - delete the pipeline first")
+        db.execute("DELETE FROM branch_provenance WHERE upstream_id = ?", (branch_id,))
 
 
 def drop_repo(db: Db, repo_id: int) -> None:
@@ -274,11 +293,16 @@ def list_all_branches(db: Db) -> list[tuple[str, str, int]]:
     return list(db.execute(sql))
 
 
-def delete_branch(db: Db, repo: str, name: str) -> None:
-    """Remove a branch; its commits stay. Raises BranchNotFound, Conflict if others depend on it or a pipeline owns it."""
+def delete_branch(db: Db, repo: str, name: str, *, force: bool = False) -> None:
+    """Remove a branch; its commits stay. Raises BranchNotFound, Conflict if others depend on it or a pipeline owns it.
+
+    With `force` branches that were made from it stay, without that provenance; what a pipeline reads is kept.
+    """
     branch_id = find_branch_id(db, repo, name)
     if branch_id is None:
         raise BranchNotFound(f'branch "{name}" not found in repo {repo}')
+    if force:
+        _cut_off(db, [branch_id])
     if db.value("SELECT 1 FROM branch_provenance WHERE upstream_id = ?", (branch_id,)):
         raise Conflict(f"branch {repo}@{name} is in the provenance of other branches")
     if pipeline := db.value("SELECT name FROM pipelines WHERE branch_id = ?", (branch_id,)):

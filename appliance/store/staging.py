@@ -35,17 +35,28 @@ def begin_put(db: Db) -> str:
 
 
 def add_file(
-    db: Db, put_id: str, path: str, content: Content, metadata: Metadata | None = None, *, strict: bool = False
+    db: Db,
+    put_id: str,
+    path: str,
+    content: Content,
+    metadata: Metadata | None = None,
+    *,
+    strict: bool = False,
+    position: int | None = None,
 ) -> None:
-    """Stage one file (or, with a slash behind the path, an explicit directory). Raises UploadNotFound, InvalidPath."""
+    """Stage one file (or, with a slash behind the path, an explicit directory). Raises UploadNotFound, InvalidPath.
+
+    Files are put in the order of their positions, by default that in which they come; one that is sent again is replaced.
+    """
     _check(db, put_id)
     check_path(path, strict=strict)
     size_bytes, etag, blob_id, list_id, text = pack(content, metadata)
     sql = """
-        INSERT INTO staged_files (put_id, position, path, size_bytes, etag, blob_id, list_id, metadata)
-        VALUES (?1, (SELECT coalesce(max(position), 0) + 1 FROM staged_files WHERE put_id = ?1), ?, ?, ?, ?, ?, ?)
+        INSERT OR REPLACE INTO staged_files (put_id, position, path, size_bytes, etag, blob_id, list_id, metadata)
+        VALUES (?1, coalesce(?8, (SELECT coalesce(max(position), 0) + 1 FROM staged_files WHERE put_id = ?1)),
+                ?2, ?3, ?4, ?5, ?6, ?7)
     """
-    db.execute(sql, (put_id, path, size_bytes, etag, blob_id, list_id, text))
+    db.execute(sql, (put_id, path, size_bytes, etag, blob_id, list_id, text, position))
 
 
 def get_total(db: Db, put_id: str) -> Total:
