@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 ALL = "*"
 _ANY_X = 0o111
+_NAME_BYTES = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Writing:
     def find(self, db: Db, parent: Place, name: bytes) -> Shown | None:
         """Return what has a name in a directory."""
         view = _view(db, parent.top)
+        _check_length(name)
         try:
             item = overlays.find_child(db, view, parent.origin, name.decode())
         except UnicodeDecodeError:
@@ -333,8 +335,15 @@ def _child(db: Db, parent: Place, name: bytes) -> Item:
     return item
 
 
+def _check_length(name: bytes) -> None:
+    """Raise ENAMETOOLONG: the kernel lets names through that no disk would take."""
+    if len(name) > _NAME_BYTES:
+        raise pyfuse3.FUSEError(errno.ENAMETOOLONG)
+
+
 def _text(name: bytes) -> str:
     """Return a name as text; no other is taken."""
+    _check_length(name)
     try:
         return name.decode()
     except UnicodeDecodeError:

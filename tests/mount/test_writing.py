@@ -144,6 +144,8 @@ def test_errors_are_those_of_a_file_system(data):
         os.rename(data / "foo", data.parent / "other/foo")
     with refused(errno.EINVAL):
         os.mkdir(os.fsencode(data) + b"/\xff")
+    with refused(errno.ENAMETOOLONG):
+        os.mkdir(data / ("x" * 256))
     with refused(errno.EPERM):
         os.symlink("foo", data / "link")
 
