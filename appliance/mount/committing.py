@@ -38,7 +38,7 @@ def commit(store: Store, repo: str, branch: str, *, overwrite: bool = False) -> 
         _stage(store, view, put_id)
 
         def put(db: Db) -> tuple[CommitId, list[str]]:
-            return overlaying.put(db, view, put_id, overwrite=overwrite), overlays.discard(db, view)
+            return overlaying.put(db, view, put_id, overwrite=overwrite), overlays.discard(db, repo, branch) or []
 
         committed, files = store.write(put)
     except BaseException:
@@ -50,12 +50,9 @@ def commit(store: Store, repo: str, branch: str, *, overwrite: bool = False) -> 
 
 def discard(store: Store, repo: str, branch: str) -> bool:
     """Give up what is staged in a branch; tell whether there was something."""
-    with store.snapshot() as db:
-        view = overlays.open_view(db, repo, branch)
-    if view.overlay is None:
-        return False
-    staged_files(store).remove(store.write(lambda db: overlays.discard(db, view)))
-    return True
+    files = store.write(lambda db: overlays.discard(db, repo, branch))
+    staged_files(store).remove(files or ())
+    return files is not None
 
 
 def _stage(store: Store, view: View, put_id: str) -> None:

@@ -116,12 +116,16 @@ def list_files(db: Db) -> set[str]:
     return {file for (file,) in db.execute("SELECT file FROM overlay_nodes WHERE file IS NOT NULL")}
 
 
-def discard(db: Db, view: View) -> list[str]:
-    """Forget what is staged and return the names of the files that held its bytes."""
+def discard(db: Db, repo: str, branch: str) -> list[str] | None:
+    """Forget what is staged and return the names of the files that held its bytes; None if nothing is. Needs no base."""
+    sql = "SELECT id FROM overlays WHERE repo_id = ? AND branch = ?"
+    overlay = db.value(sql, (get_repo_id(db, repo), branch))
+    if overlay is None:
+        return None
     sql = "SELECT file FROM overlay_nodes WHERE overlay_id = ? AND file IS NOT NULL"
-    files = [file for (file,) in db.execute(sql, (view.overlay,))]
-    db.execute("DELETE FROM overlay_nodes WHERE overlay_id = ?", (view.overlay,))
-    db.execute("DELETE FROM overlays WHERE id = ?", (view.overlay,))
+    files = [file for (file,) in db.execute(sql, (overlay,))]
+    db.execute("DELETE FROM overlay_nodes WHERE overlay_id = ?", (overlay,))
+    db.execute("DELETE FROM overlays WHERE id = ?", (overlay,))
     return files
 
 

@@ -14,9 +14,10 @@ from mount.conftest import Mounted, Serving
 from mount.helpers import names, run, serve_and_die
 from store.helpers import create_repos, put_all
 
-from appliance.errors import Conflict
-from appliance.store import Store, repos, snapshots
+from appliance.errors import Conflict, NotFound
+from appliance.store import Store, repos, snapshots, squash
 from appliance.store.blobs import list_extents, read_extents
+from appliance.store.commits import get_head
 
 
 @pytest.fixture
@@ -203,6 +204,17 @@ def test_discard_shows_the_head_again(store, writable, data):
     assert writable.mount.discard("data", "master")
     assert (data / "foo").read_bytes() == b"theirs"
     assert not list((store.directory / "mount").iterdir())
+
+
+def test_changes_whose_commit_was_dropped_can_be_discarded(store, writable, data):
+    (data / "foo").write_bytes(b"mine")
+    with store.snapshot() as db:
+        head = get_head(db, "data", "master")
+    store.write(lambda db: squash.drop_commit(db, "data", head.id))
+    with pytest.raises(NotFound):
+        writable.mount.commit("data", "master")
+    assert writable.mount.discard("data", "master")
+    assert names(data) == []
 
 
 def test_work_goes_on_in_a_directory_after_the_commit(store, writable, data):
