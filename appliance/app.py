@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -33,6 +34,9 @@ from appliance.store.blobs import Content
 from appliance.store.snapshots import Entry
 from appliance.upkeep import Upkeep
 
+if TYPE_CHECKING:
+    from appliance.mount.session import Mount
+
 log = logging.getLogger(__name__)
 
 # What a worker gets between SIGTERM and SIGKILL when the appliance stops: stopping takes less than a second.
@@ -52,6 +56,7 @@ class App:
     mount: Path | None
     notices: tuple[str, ...]
     upkeep: Upkeep
+    mounted: "Mount | None" = None
 
 
 @asynccontextmanager
@@ -66,7 +71,8 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         listeners = await _listen(config.s3_host, config.s3_port)
         endpoint = _url(listeners)
         await stack.enter_async_context(_serving(store, RepoBuckets(), listeners, strict=config.strict))
-        mount, notices = await _open_mount(stack, store, config)
+        mounted, notices = await _open_mount(stack, store, config)
+        mount = mounted.path if mounted else None
         launcher = await stack.enter_async_context(open_launcher(grace_s=_STOP_GRACE_S))
         no_pfs = await trio.to_thread.run_sync(probe_namespaces)
         if no_pfs is not None:
@@ -80,7 +86,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         upkeep = Upkeep(store)
         await nursery.start(upkeep.run)
         stack.callback(upkeep.stop)
-        yield App(config, store, profiles, endpoint, mount, notices, upkeep)
+        yield App(config, store, profiles, endpoint, mount, notices, upkeep, mounted)
         nursery.cancel_scope.cancel()
 
 
@@ -147,17 +153,17 @@ def _error_reply(status: int, text: str) -> httpd.Reply:
     return error_reply(status, text)
 
 
-async def _open_mount(stack: AsyncExitStack, store: Store, config: Config) -> tuple[Path | None, tuple[str, ...]]:
+async def _open_mount(stack: AsyncExitStack, store: Store, config: Config) -> tuple["Mount | None", tuple[str, ...]]:
     """Mount if asked to; where that is not possible, say why instead: everything else works without."""
     if config.mount is None:
         return None, ()
     from appliance.mount.session import open_mount
 
     try:
-        mount = await stack.enter_async_context(open_mount(store, config.mount))
+        mount = await stack.enter_async_context(open_mount(store, config.mount, config.writable))
     except ApplianceError as error:
         return None, (f"no mount at {config.mount}: {error}",)
-    return mount.path, ()
+    return mount, ()
 
 
 # -- what jobs are given

@@ -26,7 +26,7 @@ class Config:
     """What an appliance is started with. `mount` is None for none; `view` is how datums see their inputs.
 
     Multipart uploads that are not finished are forgotten after `upload_days`.
-
+    `writable` has the branches that can be changed in the mount, as `repo` or `repo@branch`; `*` is master of every repo.
     `environment` is what user code inherits from.
     """
 
@@ -34,6 +34,7 @@ class Config:
     s3_host: str = "127.0.0.1"
     s3_port: int = S3_PORT
     mount: Path | None = None
+    writable: frozenset[str] = frozenset()
     durability: Durability = "durable"
     strict: bool = False
     view: View = "fuse"

@@ -14,6 +14,7 @@ from appliance.cli.output import lines
 from appliance.cli.verbs import root
 from appliance.config import DEFAULT_MOUNT, S3_PORT, UPLOAD_DAYS, Config, find_data, parse_address
 from appliance.errors import ApplianceError
+from appliance.names import check_name
 
 if TYPE_CHECKING:
     from appliance.app import App
@@ -30,6 +31,14 @@ _Path = click.Path(path_type=Path)
     "--s3-address", default=f"127.0.0.1:{S3_PORT}", show_default=True, metavar="HOST:PORT", help="Port 0: a free one."
 )
 @click.option("--mount", type=_Path, metavar="DIR", help=f"Where repos are shown as files [default: {DEFAULT_MOUNT}].")
+@click.option(
+    "--write",
+    multiple=True,
+    is_flag=False,
+    flag_value="*",
+    metavar="[REPO[@BRANCH]]",
+    help="What can be changed in the mount; without a repo, master of all. May be repeated.",
+)
 @click.option("--no-mount", is_flag=True, help="Do not mount.")
 @click.option(
     "--durability",
@@ -55,7 +64,13 @@ _Path = click.Path(path_type=Path)
 )
 @click.option("--ready-file", type=_Path, metavar="FILE", help="Written when every door is open, gone when they close.")
 def serve(
-    data: Path | None, s3_address: str, mount: Path | None, no_mount: bool, ready_file: Path | None, **rest: Any
+    data: Path | None,
+    s3_address: str,
+    mount: Path | None,
+    write: tuple[str, ...],
+    no_mount: bool,
+    ready_file: Path | None,
+    **rest: Any,
 ) -> None:
     """Run the appliance until it is interrupted."""
     if mount is not None and no_mount:
@@ -66,11 +81,22 @@ def serve(
         s3_host=host,
         s3_port=port,
         mount=None if no_mount else _make_mount_point(mount or DEFAULT_MOUNT),
+        writable=frozenset(map(_parse_writable, write)),
         ready_file=ready_file.absolute() if ready_file else None,
         environment=dict(os.environ),
         **rest,
     )
     _run(config)
+
+
+def _parse_writable(text: str) -> str:
+    """Return what can be changed as it is named in the mount."""
+    if text != "*":
+        repo, at, branch = text.partition("@")
+        check_name("repo", repo)
+        if at:
+            check_name("branch", branch)
+    return text
 
 
 def _make_mount_point(place: Path) -> Path:

@@ -11,7 +11,7 @@ import click
 _MODULES = {
     "repo": ("repos",),
     "branch": ("branches",),
-    "commit": ("commits",),
+    "commit": ("commits", "mount"),
     "file": ("files", "put", "comparing"),
     "directory": ("files",),
     "pipeline": ("pipelines",),
@@ -28,6 +28,8 @@ _MODULES = {
     # These stand alone, without a verb.
     "logs": ("logs",),
     "serve": ("serve",),
+    "status": ("mount",),
+    "discard": ("mount",),
     "env": ("misc",),
     "version": ("misc",),
 }

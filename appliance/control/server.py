@@ -26,6 +26,7 @@ from appliance.control.calls import Calls
 from appliance.control.files import FileCalls, open_file, stage_file
 from appliance.control.follow import choose_jobs, find_start, iter_finished, iter_logs
 from appliance.control.lines import describe_error, iter_ended, iter_lines
+from appliance.control.mount import MountCalls
 from appliance.control.requests import Requests
 from appliance.control.streams import Spool, Streams
 from appliance.control.transactions import Transactions, arguments_type, collect_requests
@@ -77,7 +78,9 @@ class Control:
         self._app = app
         self._requests = collect_requests(Requests(app))
         self._transactions = Transactions(app.store, self._requests)
-        self._calls = _collect(Calls(app)) | _collect(FileCalls(app)) | _collect(self._transactions)
+        self._calls = (
+            _collect(Calls(app)) | _collect(FileCalls(app)) | _collect(MountCalls(app)) | _collect(self._transactions)
+        )
         self._streams = _collect(Streams(), skip=1)
         self._upkeep = _collect(UpkeepCalls(app))
         del self._calls["add"]  # what a request inside a transaction does

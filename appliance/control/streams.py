@@ -26,6 +26,7 @@ from appliance.control.files import as_pattern
 from appliance.control.lines import END_LINE, answer_line
 from appliance.errors import InvalidRequest
 from appliance.globs import compile_glob
+from appliance.mount import committing
 from appliance.names import CommitId, clean_path, is_commit_id
 from appliance.store import Db, commits, datums, diffs, jobs, listings, matching, pipelines, repos, snapshots
 from appliance.store.commits import Commit, CommitSet, Origin
@@ -59,6 +60,10 @@ class Streams:
     def list_repo(self, db: Db) -> Iterator[repos.Repo]:
         """All repos, newest first."""
         yield from repos.iter_repos(db)
+
+    def list_staged(self, db: Db) -> Iterator[dict[str, object]]:
+        """What was changed through the mount and waits for its commit."""
+        yield from committing.iter_status(db)
 
     def list_branch(self, db: Db, repo: str) -> Iterator[repos.Branch]:
         """The branches of a repo by age."""

@@ -1,4 +1,4 @@
-"""The FUSE door: `/pfs`, for reading.
+"""The FUSE door: `/pfs`, for reading and, where asked for, writing.
 
     session      mount, ready, unmount as one context manager; the thread it all runs in
     mountpoint   the place: can we mount there, what a dead process left there, taking a mount away
@@ -7,6 +7,9 @@
     heads        which commits the kernel takes the names at the top for, and taking that back
     inodes       numbers of nodes, and how often the kernel holds each
     handles      open files and listings
+    writing      what the kernel's calls mean in a writable branch
+    staged       the bytes of files that were written and are not committed
+    committing   what is staged becomes a commit
     errnos       the answer for each kind of error
 
 `/pfs/<repo>` is what readers of `master` see and follows it; `/pfs/<repo>@<branch>`, `…@<commit>` and `…@<branch>^` are

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from typing import NewType
 
-from appliance.mount.nodes import Directory, File, Key, Node, Root
+from appliance.mount.nodes import Key, Node, Root
 
 Inode = NewType("Inode", int)
 
@@ -77,8 +77,17 @@ class Inodes:
         """Return the node of a number that the kernel holds."""
         return self._held[number].node
 
-    def get_directory(self, number: Inode) -> Root | Directory:
-        """The same for one that the kernel knows to be a directory."""
-        node = self.get(number)
-        assert not isinstance(node, File), f"{node} is used as a directory"
-        return node
+    def __contains__(self, number: Inode) -> bool:
+        """Whether the kernel holds it."""
+        return number in self._held
+
+    def items(self) -> list[tuple[Inode, Node]]:
+        """Return every number with its node."""
+        return [(number, held.node) for number, held in self._held.items()]
+
+    def rebind(self, number: Inode, node: Node) -> None:
+        """Let a number that the kernel holds mean another node, one that no other number means."""
+        held = self._held[number]
+        self._displaced.pop(held.node.key, None)
+        held.node = node
+        self._displaced[node.key] = number

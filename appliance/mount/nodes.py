@@ -4,6 +4,7 @@
     /<repo>                  Directory   the commit that readers of `master` see
     /<repo>@<revision>       Directory   the commit of a branch, an id, an ancestor; not listed
     /<repo>…/a/b             Directory or File of that commit
+                             Place, for each of them in a writable branch
 
 A node is what a number in the kernel means for as long as the kernel holds it. So it names its commit by id and looks it
 up each time it is asked: rows can be used again after a repo is deleted, and an open commit changes while it stays the
@@ -18,6 +19,7 @@ from appliance.names import DEFAULT_BRANCH, CommitId, is_commit_id, parse_revisi
 from appliance.store import blobs, listings, repos, snapshots
 from appliance.store.commits import get_commit, get_repo_id
 from appliance.store.database import Db
+from appliance.store.overlays import Origin
 from appliance.store.snapshots import EMPTY, Entry, Snapshot
 
 Key = tuple[str | int, ...]
@@ -70,7 +72,21 @@ class File:
         return (self.entry.row, self.entry.modified_ns)
 
 
-Node = Root | Directory | File
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file or directory of a writable branch, reached by the name `top`; see `store.overlays` for origins."""
+
+    top: str
+    origin: Origin
+    is_directory: bool
+
+    @property
+    def key(self) -> Key:
+        """What makes a node the same node."""
+        return ("w", self.top, self.origin)
+
+
+Node = Root | Directory | File | Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +96,7 @@ class Found:
     `attributes_last`: they never change.
     """
 
-    node: Node
+    node: Root | Directory | File
     modified_ns: int
     name_lasts: bool = True
     attributes_last: bool = True
@@ -95,7 +111,7 @@ class Child:
     found: Found
 
 
-def describe(db: Db, node: Node) -> Found:
+def describe(db: Db, node: Root | Directory | File) -> Found:
     """Return a node as it is now. Raises NotFound if its commit is gone."""
     if isinstance(node, Root):
         return Found(node, node.modified_ns)
@@ -137,19 +153,20 @@ def resolve(db: Db, top: str) -> CommitId | None:
     return _root_of(top, _open_top(db, top)).commit
 
 
-def list_attributes(db: Db, node: Node) -> Mapping[bytes, bytes]:
+def list_attributes(db: Db, node: Root | Directory | File) -> Mapping[bytes, bytes]:
     """Return the extended attributes of a node. Raises NotFound if its commit is gone.
 
     A file's commit is the one that made this version of it.
     """
     if isinstance(node, File):
-        return _list_file_attributes(db, node.entry)
+        return list_file_attributes(db, node.entry)
     if isinstance(node, Directory) and node.commit is not None:
         return {b"user.pfs.commit": node.commit.encode()}
     return {}
 
 
-def _list_file_attributes(db: Db, entry: Entry) -> Mapping[bytes, bytes]:
+def list_file_attributes(db: Db, entry: Entry) -> Mapping[bytes, bytes]:
+    """The same of a version of a file."""
     found = {b"user.pfs.commit": snapshots.get_version(db, entry).encode(), b"user.pfs.etag": entry.content.etag.encode()}
     # A list of extents has a digest too, but it is not that of the bytes.
     if entry.content.blob_id is not None:

@@ -11,7 +11,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import Any, NoReturn, TypeVar
@@ -24,8 +24,10 @@ from appliance.mount.errnos import errno_of
 from appliance.mount.handles import Handle, Handles, Listing, OpenFile
 from appliance.mount.heads import Heads
 from appliance.mount.inodes import Inode, Inodes
-from appliance.mount.nodes import Directory, File, Found, Root
-from appliance.store import Store, blobs
+from appliance.mount.nodes import Child, Directory, File, Found, Place, Root
+from appliance.mount.staged import StagedFile
+from appliance.mount.writing import Shown, Writing
+from appliance.store import Db, Store, blobs
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ _FOR_EVER_S = 365 * 86_400
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND | os.O_CREAT
 _BLOCK_BYTES = 512
 _NAME_BYTES = 255
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EINVAL)
 
 
 def _answered(handler: Handler) -> Handler:
@@ -54,6 +57,8 @@ def _answered(handler: Handler) -> Handler:
 
 
 def _choose_errno(call: str, error: Exception) -> int:
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        return error.errno
     if not isinstance(error, ApplianceError):
         log.exception("%s failed", call)
         return errno.EIO
@@ -95,13 +100,14 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     # Otherwise we would be asked for "." and ".." of directories whose parents the kernel has forgotten.
     supports_dot_lookup = False
 
-    def __init__(self, store: Store, heads: Heads, on_ready: Callable[[], None]) -> None:
+    def __init__(self, store: Store, heads: Heads, on_ready: Callable[[], None], tops: frozenset[str] = frozenset()) -> None:
         super().__init__()
         self._store = store
         self._heads = heads
         self._on_ready = on_ready
         self._inodes = Inodes(Root(time.time_ns()))
-        self._files: Handles[OpenFile] = Handles()
+        self.writing = Writing(store, tops, self._inodes)
+        self._files: Handles[OpenFile | StagedFile] = Handles()
         self._listings: Handles[Listing] = Handles()
         self._owner = (os.getuid(), os.getgid())
 
@@ -115,30 +121,32 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     async def lookup(self, parent: Inode, name: bytes, _context: object) -> pyfuse3.EntryAttributes:
         with self._store.snapshot() as db:
-            found = nodes.find_child(db, self._inodes.get_directory(parent), name)
+            found = self._find(db, self._get_directory(parent), name)
         if found is None:
             raise pyfuse3.FUSEError(errno.ENOENT)
-        entry = self._describe(found)
-        self._hold(entry.st_ino, found)
-        return entry
+        return self._tell(found)
 
     async def forget(self, numbers: Iterable[tuple[Inode, int]]) -> None:
         for number, lookups in numbers:
             self._inodes.forget(number, lookups)
 
     async def getattr(self, number: Inode, _context: object) -> pyfuse3.EntryAttributes:
+        node = self._inodes.get(number)
         with self._store.snapshot() as db:
-            return self._describe(nodes.describe(db, self._inodes.get(number)))
+            found = self.writing.describe(db, node) if isinstance(node, Place) else nodes.describe(db, node)
+        return self._describe(found)
 
-    async def access(self, _number: Inode, mode: int, _context: object) -> bool:
-        if mode & os.W_OK:
+    async def access(self, number: Inode, mode: int, _context: object) -> bool:
+        if mode & os.W_OK and not isinstance(self._inodes.get(number), Place):
             raise pyfuse3.FUSEError(errno.EROFS)
         return True
 
     async def open(self, number: Inode, flags: int, _context: object) -> pyfuse3.FileInfo:
+        node = self._inodes.get(number)
+        if isinstance(node, Place):
+            return pyfuse3.FileInfo(fh=self._files.add(await self.writing.open(node, flags)), keep_cache=False)
         if flags & _WRITING:
             raise pyfuse3.FUSEError(errno.EROFS)
-        node = self._inodes.get(number)
         assert isinstance(node, File), f"{node} is opened as a file"
         with self._store.snapshot() as db:
             extents = blobs.list_extents(db, self._store.blobs, node.entry.content)
@@ -148,22 +156,26 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         return self._files.get(handle).read(offset, size_bytes)
 
     async def release(self, handle: Handle) -> None:
-        self._files.remove(handle).close()
+        opened = self._files.remove(handle)
+        if isinstance(opened, StagedFile):
+            self.writing.release(opened)
+        else:
+            opened.close()
 
     async def opendir(self, number: Inode, _context: object) -> Handle:
-        return self._listings.add(Listing(self._inodes.get_directory(number)))
+        return self._listings.add(Listing(self._get_directory(number)))
 
     async def readdir(self, handle: Handle, offset: int, token: pyfuse3.ReaddirToken) -> None:
         listing = self._listings.get(handle)
         mark = listing.find_mark(offset)
         listing.begin(offset)
-        with self._store.snapshot() as db, closing(nodes.iter_children(db, listing.directory, mark or "")) as children:
-            for child in children if mark is not None else islice(children, offset, None):
-                entry = self._describe(child.found)
-                if not pyfuse3.readdir_reply(token, child.name.encode(), entry, listing.next_offset):
+        with self._store.snapshot() as db, closing(self._iter_children(db, listing.directory, mark or "")) as children:
+            for name, place, found in children if mark is not None else islice(children, offset, None):
+                entry = self._describe(found)
+                if not pyfuse3.readdir_reply(token, name.encode(), entry, listing.next_offset):
                     return
-                self._hold(entry.st_ino, child.found)
-                listing.add(child.mark)
+                self._hold(entry.st_ino, found)
+                listing.add(place)
 
     async def releasedir(self, handle: Handle) -> None:
         self._listings.remove(handle)
@@ -187,30 +199,158 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     async def listxattr(self, number: Inode, _context: object) -> Sequence[bytes]:
         return list(self._list_attributes(number))
 
-    async def _refuse(self, *_arguments: object) -> NoReturn:
-        """Answer a call that would change something."""
-        raise pyfuse3.FUSEError(errno.EROFS)
+    # -- changes: EROFS but in writable branches
 
-    setattr = mknod = mkdir = unlink = rmdir = symlink = rename = link = create = write = setxattr = removexattr = _refuse
+    async def create(
+        self, parent: Inode, name: bytes, mode: int, _flags: int, _context: object
+    ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        opened, shown = await self.writing.create(self._get_writable(parent), name, mode)
+        return pyfuse3.FileInfo(fh=self._files.add(opened), keep_cache=False), self._tell(shown)
+
+    async def write(self, handle: Handle, offset: int, piece: bytes) -> int:
+        opened = self._files.get(handle)
+        assert isinstance(opened, StagedFile), f"{opened} is written to"
+        return opened.write(offset, piece)
+
+    async def fsync(self, handle: Handle, _only_data: bool) -> None:
+        opened = self._files.get(handle)
+        if isinstance(opened, StagedFile) and opened.writing:
+            os.fsync(opened.descriptor)
+
+    async def setattr(
+        self,
+        number: Inode,
+        attributes: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        handle: Handle | None,
+        _context: object,
+    ) -> pyfuse3.EntryAttributes:
+        place = self._get_writable(number)
+        owner = (
+            attributes.st_uid if fields.update_uid else self._owner[0],
+            attributes.st_gid if fields.update_gid else self._owner[1],
+        )
+        if owner != self._owner:
+            raise pyfuse3.FUSEError(errno.EPERM)  # all files belong to whoever runs the appliance
+        opened = self._files.get(handle) if handle is not None else None
+        await self.writing.set_attributes(
+            place,
+            size_bytes=attributes.st_size if fields.update_size else None,
+            mode=attributes.st_mode if fields.update_mode else None,
+            modified_ns=attributes.st_mtime_ns if fields.update_mtime else None,
+            opened=opened if isinstance(opened, StagedFile) else None,
+        )
+        with self._store.snapshot() as db:
+            return self._describe(self.writing.describe(db, place))
+
+    async def mkdir(self, parent: Inode, name: bytes, _mode: int, _context: object) -> pyfuse3.EntryAttributes:
+        return self._tell(await self.writing.make_directory(self._get_writable(parent), name))
+
+    async def unlink(self, parent: Inode, name: bytes, _context: object) -> None:
+        await self.writing.remove(self._get_writable(parent), name, directory=False)
+
+    async def rmdir(self, parent: Inode, name: bytes, _context: object) -> None:
+        await self.writing.remove(self._get_writable(parent), name, directory=True)
+
+    async def rename(
+        self, parent: Inode, name: bytes, new_parent: Inode, new_name: bytes, flags: int, _context: object
+    ) -> None:
+        source, target = self._get_writable(parent), self._get_writable(new_parent)
+        if source.top != target.top:
+            raise pyfuse3.FUSEError(errno.EXDEV)
+        await self.writing.rename(source, name, target, new_name, flags)
+
+    async def mknod(self, parent: Inode, *_arguments: object) -> NoReturn:
+        self._refuse(parent)
+
+    async def symlink(self, parent: Inode, *_arguments: object) -> NoReturn:
+        self._refuse(parent)
+
+    async def link(self, _number: Inode, new_parent: Inode, *_arguments: object) -> NoReturn:
+        self._refuse(new_parent)
+
+    async def setxattr(self, number: Inode, *_arguments: object) -> NoReturn:
+        self._refuse(number, errno.EOPNOTSUPP)
+
+    async def removexattr(self, number: Inode, *_arguments: object) -> NoReturn:
+        self._refuse(number, errno.EOPNOTSUPP)
+
+    def _refuse(self, number: Inode, otherwise: int = errno.EPERM) -> NoReturn:
+        """Refuse a change that is taken nowhere: as one where there are none, or as one of something that we do not keep."""
+        self._get_writable(number)
+        raise pyfuse3.FUSEError(otherwise)
+
+    def _get_writable(self, number: Inode) -> Place:
+        node = self._inodes.get(number)
+        if not isinstance(node, Place):
+            raise pyfuse3.FUSEError(errno.EROFS)
+        with self._store.snapshot() as db:
+            if not self.writing.is_writable(db, node.top):
+                raise pyfuse3.FUSEError(errno.EROFS)
+        return node
+
+    # -- nodes
+
+    def _get_directory(self, number: Inode) -> Root | Directory | Place:
+        node = self._inodes.get(number)
+        assert not isinstance(node, File), f"{node} is used as a directory"
+        return node
+
+    def _find(self, db: Db, parent: Root | Directory | Place, name: bytes) -> Found | Shown | None:
+        if isinstance(parent, Place):
+            return self.writing.find(db, parent, name)
+        found = nodes.find_child(db, parent, name)
+        return self._widen(db, found) if found is not None and isinstance(parent, Root) else found
+
+    def _iter_children(
+        self, db: Db, directory: Root | Directory | Place, mark: str
+    ) -> Generator[tuple[str, str, Found | Shown], None, None]:
+        """Yield (name, mark, child) of a directory behind a mark."""
+        if isinstance(directory, Place):
+            yield from self.writing.iter_children(db, directory, mark)
+            return
+        children: Generator[Child, None, None] = nodes.iter_children(db, directory, mark)
+        with closing(children):
+            for child in children:
+                found = self._widen(db, child.found) if isinstance(directory, Root) else child.found
+                yield child.name, child.mark, found
+
+    def _widen(self, db: Db, found: Found) -> Found | Shown:
+        """Return a name at the top as it is shown: the writable branch instead of its commit."""
+        node = found.node
+        if isinstance(node, Directory) and self.writing.is_writable(db, node.top):
+            return self.writing.describe(db, Place(node.top, "/", is_directory=True))
+        return found
+
+    def _tell(self, found: Found | Shown) -> pyfuse3.EntryAttributes:
+        """Return the kernel's form of a node, and note that it is about to be told."""
+        entry = self._describe(found)
+        self._hold(entry.st_ino, found)
+        return entry
 
     def _list_attributes(self, number: Inode) -> Mapping[bytes, bytes]:
+        node = self._inodes.get(number)
         with self._store.snapshot() as db:
-            return nodes.list_attributes(db, self._inodes.get(number))
+            return self.writing.list_attributes(db, node) if isinstance(node, Place) else nodes.list_attributes(db, node)
 
-    def _hold(self, number: Inode, found: Found) -> None:
-        """Note what the kernel is about to be told."""
+    def _hold(self, number: Inode, found: Found | Shown) -> None:
         self._inodes.hold(number, found.node)
         if isinstance(found.node, Directory) and found.node.path == "/":
             self._heads.note(found.node)
 
-    def _describe(self, found: Found) -> pyfuse3.EntryAttributes:
+    def _describe(self, found: Found | Shown) -> pyfuse3.EntryAttributes:
         """Return the kernel's form of a node. Directories have one link: ours are not counted."""
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = self._inodes.number(found.node)
-        entry.entry_timeout = _FOR_EVER_S if found.name_lasts else 0
-        entry.attr_timeout = _FOR_EVER_S if found.attributes_last else 0
         entry.st_uid, entry.st_gid = self._owner
         entry.st_atime_ns = entry.st_ctime_ns = entry.st_mtime_ns = found.modified_ns
+        if isinstance(found, Shown):
+            entry.entry_timeout = entry.attr_timeout = 0
+            entry.st_mode, entry.st_size = found.mode, found.size_bytes
+            entry.st_blocks = -(-found.size_bytes // _BLOCK_BYTES)
+            return entry
+        entry.entry_timeout = _FOR_EVER_S if found.name_lasts else 0
+        entry.attr_timeout = _FOR_EVER_S if found.attributes_last else 0
         if isinstance(found.node, File):
             size_bytes = found.node.entry.content.size_bytes
             entry.st_mode = stat.S_IFREG | 0o444

@@ -9,27 +9,33 @@ pyfuse3 keeps its session in globals of its module, so a process has one mount a
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from operator import methodcaller
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from appliance.mount import mountpoint
+from appliance.errors import ApplianceError, Conflict
+from appliance.mount import committing, mountpoint
 from appliance.mount.guard import Guard
 from appliance.mount.heads import Heads, Messenger
 from appliance.mount.mountpoint import MountUnavailable, find_problem
-from appliance.store import Store
+from appliance.names import CommitId
+from appliance.store import Store, overlays
 
 if TYPE_CHECKING:
     from appliance.mount.operations import Operations
+    from appliance.mount.writing import Writing
 
 __all__ = ["Mount", "MountUnavailable", "find_problem", "open_mount"]
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _MESSAGES_S = 0.2
 _STOP_S = 5.0
@@ -48,15 +54,29 @@ class Mount:
         """Wait until the mount shows every write of the store that was done before."""
         await trio.to_thread.run_sync(self._session.settle)
 
+    def commit(self, repo: str, branch: str, *, overwrite: bool = False) -> CommitId | None:
+        """Put what is staged in a branch in one commit, see `committing.commit`; from a thread that may wait.
+
+        Raises Conflict also while somebody writes to a file there.
+        """
+        return self._session.call(lambda writing: writing.commit(repo, branch, overwrite=overwrite))
+
+    def discard(self, repo: str, branch: str) -> bool:
+        """Give up what is staged in a branch; raises and waits as `commit`."""
+        return self._session.call(lambda writing: writing.discard(repo, branch))
+
 
 @asynccontextmanager
-async def open_mount(store: Store, directory: Path) -> AsyncIterator[Mount]:
+async def open_mount(store: Store, directory: Path, writable: frozenset[str] = frozenset()) -> AsyncIterator[Mount]:
     """Show the store at `directory` from the time this is entered until it is left, whoever still uses it then.
 
     What a dead process left mounted there is removed first. Raises MountUnavailable. Afterwards files that are still open
     fail with ENOTCONN or ECONNABORTED. The mount goes away with the process, also after a `kill -9`.
+
+    `writable` names branches that can be changed, as they are named in the mount, or `*` for master of every repo. What is
+    staged there is committed in the end; what can not be, stays staged.
     """
-    session = await trio.to_thread.run_sync(_start, store, directory)
+    session = await trio.to_thread.run_sync(_start, store, directory, writable)
     try:
         yield Mount(directory, session)
     finally:
@@ -64,13 +84,13 @@ async def open_mount(store: Store, directory: Path) -> AsyncIterator[Mount]:
             await trio.to_thread.run_sync(session.stop)
 
 
-def _start(store: Store, directory: Path) -> "_Session":
+def _start(store: Store, directory: Path, writable: frozenset[str]) -> "_Session":
     mountpoint.remove_stale(directory)
     if problem := find_problem(directory):
         raise MountUnavailable(problem)
     if not _only_one.acquire(blocking=False):
         raise MountUnavailable("this process has a mount already")
-    session = _Session(store, directory.resolve())
+    session = _Session(store, directory.resolve(), writable)
     try:
         session.start()
     except BaseException:
@@ -82,8 +102,10 @@ def _start(store: Store, directory: Path) -> "_Session":
 class _Session:
     """The mount's thread. The methods without underscore are called from other threads and block."""
 
-    def __init__(self, store: Store, directory: Path) -> None:
+    def __init__(self, store: Store, directory: Path, writable: frozenset[str]) -> None:
         self._store = store
+        self._writable = writable
+        self._writing: Writing | None = None
         self._directory = directory
         self._ready: Future[None] = Future()
         self._token: trio.lowlevel.TrioToken | None = None
@@ -104,10 +126,31 @@ class _Session:
             trio.from_thread.run_sync(self._heads.take_back, trio_token=self._token)
             self._messenger.mark().wait(_STOP_S)
 
+    def call(self, work: "Callable[[Writing], Awaitable[T]]") -> T:
+        """Run something on the mount's loop and wait for it. Raises Conflict if the mount has ended."""
+        assert self._writing is not None, "the mount has not begun"
+        try:
+            return trio.from_thread.run(work, self._writing, trio_token=self._token)
+        except trio.RunFinishedError:
+            raise Conflict(f"the mount at {self._directory} has ended") from None
+
+    def _commit_all(self) -> None:
+        with self._store.snapshot() as db:
+            staged = overlays.list_views(db)
+        for repo, branch, _ in staged if self._writable else ():
+            try:
+                self.call(methodcaller("commit", repo, branch))
+            except ApplianceError as error:
+                log.warning("changes in %s@%s stay staged: %s", repo, branch, error)
+
     def stop(self) -> None:
-        """Unmount, whoever still uses it, and wait for the thread."""
+        """Commit what is staged, unmount, whoever still uses it, and wait for the thread."""
         import pyfuse3
 
+        try:
+            self._commit_all()
+        except Exception:
+            log.exception("what is staged could not be committed")
         # First, while there is still somebody to answer the lookups that it may have to wait for.
         if not self._messenger.close(_MESSAGES_S):
             mountpoint.detach(self._directory, force=True)
@@ -142,7 +185,9 @@ class _Session:
             from appliance.mount.operations import Operations
         except ImportError as error:  # found, but its library is not
             raise MountUnavailable(f"pyfuse3 can not be loaded: {error}") from None
-        operations = Operations(self._store, self._heads, lambda: self._ready.set_result(None))
+        committing.sweep(self._store)
+        operations = Operations(self._store, self._heads, lambda: self._ready.set_result(None), self._writable)
+        self._writing = operations.writing
         _init(operations, self._directory)
         guard = Guard(self._directory)
         try:

@@ -20,6 +20,7 @@
     transactions requests that are collected and run as one write
     uploads      multipart uploads in progress
     staging      puts of many files that arrive one by one
+    overlays     trees that are changed over a commit that stays; overlaying: their commit
     holds        whose hands blob files are in
     checking     the checker: consistency (rows), bytecheck (bytes), damage, findings
     pipelines    specs and versions as rows

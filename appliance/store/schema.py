@@ -430,6 +430,45 @@ def object_parts(db: Database) -> None:
         db.conn.execute(statement)
 
 
+_OVERLAYS = (
+    # What was changed through the mount in a branch and is not committed yet, over the commit `base` (its id; NULL: nothing).
+    """
+    CREATE TABLE overlays (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        repo_id INTEGER NOT NULL REFERENCES repos ON DELETE CASCADE,
+        branch TEXT NOT NULL,
+        base TEXT,
+        created_ns INTEGER NOT NULL,
+        UNIQUE (repo_id, branch)
+    )
+    """,
+    # A name in such a tree; what has no row is as in the base. `kind`: 0 nothing, 1 file, 2 directory. `base_path` is where
+    # it stands in the base: a directory shows what is there, under its own rows. `file` names the bytes of a file that was
+    # written; without, they are those of the base. The root has no parent.
+    """
+    CREATE TABLE overlay_nodes (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        overlay_id INTEGER NOT NULL REFERENCES overlays ON DELETE CASCADE,
+        parent_id INTEGER,
+        name TEXT NOT NULL,
+        kind INTEGER NOT NULL,
+        base_path TEXT,
+        file TEXT
+    )
+    """,
+    "CREATE UNIQUE INDEX overlay_nodes_name ON overlay_nodes (parent_id, name)",
+    "CREATE UNIQUE INDEX overlay_nodes_base ON overlay_nodes (overlay_id, base_path) WHERE base_path IS NOT NULL",
+    "CREATE INDEX overlay_nodes_overlay ON overlay_nodes (overlay_id)",
+)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def overlays(db: Database) -> None:
+    """Changes made through the mount that wait for their commit."""
+    for statement in _OVERLAYS:
+        db.conn.execute(statement)
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to this code's schema. Raises Conflict, changing nothing, if it is newer."""
     db = Database(connection)

@@ -15,6 +15,7 @@ from appliance.errors import UploadNotFound
 from appliance.names import CommitId, check_path
 from appliance.store import files, history
 from appliance.store.blobs import Content
+from appliance.store.commits import Commit
 from appliance.store.database import Db
 from appliance.store.snapshots import Metadata, metadata_of, pack
 
@@ -73,16 +74,21 @@ def put_all(db: Db, put_id: str, repo: str, revision: str, *, append: bool = Fal
     """
     _check(db, put_id)
     writing = history.begin_write(db, repo, revision)
-    for path, content, metadata in _iter_staged(db, put_id):
-        if path.endswith("/"):
-            files.make_directory(db, writing.commit, path, metadata)
-        elif append:
-            files.append_file(db, writing.commit, path, content, metadata)
-        else:
-            files.put_file(db, writing.commit, path, content, metadata)
+    put_staged(db, put_id, writing.commit, append=append)
     history.end_write(db, writing)
     discard_put(db, put_id)
     return writing.commit.id
+
+
+def put_staged(db: Db, put_id: str, commit: Commit, *, append: bool = False) -> None:
+    """Put everything that was staged into an open commit. Raises what `files.put_file` raises."""
+    for path, content, metadata in _iter_staged(db, put_id):
+        if path.endswith("/"):
+            files.make_directory(db, commit, path, metadata)
+        elif append:
+            files.append_file(db, commit, path, content, metadata)
+        else:
+            files.put_file(db, commit, path, content, metadata)
 
 
 def discard_put(db: Db, put_id: str) -> None:

@@ -50,8 +50,9 @@ def serving(directory: Path, *options: str) -> Iterator[Serving]:
 
 
 def serve_command(data: Path, *options: str) -> list[str]:
-    """Return the command of an appliance on a free port, without a mount."""
-    quick = ("--s3-address", "127.0.0.1:0", "--no-mount", "--durability", "fast")
+    """Return the command of an appliance on a free port, without a mount unless that is an option."""
+    mount = () if "--mount" in options else ("--no-mount",)
+    quick = ("--s3-address", "127.0.0.1:0", *mount, "--durability", "fast")
     return [sys.executable, "-m", "appliance", "serve", "--data", str(data), *quick, *options]
 
 

@@ -25,13 +25,14 @@ class Mounted:
 
     path: Path
     settle: Callable[[], None]
+    mount: Mount
 
 
 class Serving:
     """`open_mount` in a thread of its own, as an application would run it."""
 
-    def __init__(self, store: Store, directory: Path) -> None:
-        self._store, self._directory = store, directory
+    def __init__(self, store: Store, directory: Path, *writable: str) -> None:
+        self._store, self._directory, self._writable = store, directory, frozenset(writable)
         self._up = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -41,7 +42,7 @@ class Serving:
         assert self._up.wait(MOUNT_S)
         if self._error is not None:
             raise self._error
-        return Mounted(self._directory, self._settle)
+        return Mounted(self._directory, self._settle, self._mount)
 
     def __exit__(self, *_exception: object) -> None:
         if self._error is None:
@@ -63,7 +64,7 @@ class Serving:
 
     async def _serve(self) -> None:
         self._mount: Mount
-        async with open_mount(self._store, self._directory) as self._mount:
+        async with open_mount(self._store, self._directory, self._writable) as self._mount:
             self._token, self._down = trio.lowlevel.current_trio_token(), trio.Event()
             self._up.set()
             await self._down.wait()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from appliance.mount import mountpoint
@@ -41,13 +42,18 @@ def wait_unmounted(directory: Path) -> None:
             poll.poll(1000)
 
 
-def serve_and_die(data: Path, directory: Path, environment: dict[str, str]) -> None:
-    """Mount a store in a process of its own and kill that."""
-    command = [sys.executable, str(SERVE), str(data), str(directory)]
+def serve_and_die(
+    data: Path, directory: Path, environment: dict[str, str], *writable: str, meanwhile: Callable[[], object] | None = None
+) -> None:
+    """Mount a store in a process of its own and kill that, after something was done there."""
+    command = [sys.executable, str(SERVE), str(data), str(directory), *writable]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"mounted\n"
-        assert names(directory) == []
+        if meanwhile is None:
+            assert names(directory) == []
+        else:
+            meanwhile()
         process.send_signal(signal.SIGKILL)
 
 

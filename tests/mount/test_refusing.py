@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from store.helpers import create_repos, put_all
+from mount.conftest import Serving
+from store.helpers import create_pipeline, create_repos, put_all, run_pipeline
 
 WRITABLE = (os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_TRUNC, os.O_WRONLY | os.O_APPEND, os.O_WRONLY | os.O_CREAT)
 
@@ -85,3 +86,25 @@ def test_reading_handle_can_not_be_changed(data):
 def test_nobody_may_write_and_everybody_may_read(data):
     assert not os.access(data / "foo", os.W_OK)
     assert os.access(data / "foo", os.R_OK)
+
+
+@pytest.fixture(params=("commit", "output branch"))
+def never(request, store, place, quiet):
+    """What is never writable, in a mount where everything was asked for: a commit, and the output branch of a pipeline."""
+    tree = {"/foo": b"foo", "/dir/bar": b"bar"}
+    create_repos(store, "data")
+    commit = put_all(store, "data", tree)
+    create_pipeline(store, "out", "data")
+    run_pipeline(store, "out", {"one": tree})
+    top = {"commit": f"data@{commit}", "output branch": "out"}[request.param]
+    with Serving(store, place, "*", top):
+        yield place / top
+        assert sorted(os.listdir(place / top)) == ["dir", "foo"]
+        assert (place / top / "foo").read_bytes() == b"foo"
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_change_of_what_is_never_writable_is_refused_in_a_writable_mount(never, change):
+    with pytest.raises(OSError) as raised:
+        CHANGES[change](never)
+    assert raised.value.errno == errno.EROFS

@@ -1,0 +1,337 @@
+"""Trees that are being changed over a commit that stays: what the mount shows of a writable branch.
+
+Only what differs has a row. An *origin* is what makes a thing the same thing for as long as the overlay lasts: its path in
+the base, wherever it was moved, or the number of its row if it is new. So renaming or removing a directory costs the same
+whatever is in it. Bytes are in files that the mount writes; here are only their names.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from appliance.errors import BranchNotFound, Conflict, FileNotFound
+from appliance.names import CommitId, check_path
+from appliance.store import history, listings, snapshots
+from appliance.store.commits import get_commit, get_repo_id
+from appliance.store.database import Db
+from appliance.store.snapshots import EMPTY, Entry, Snapshot
+
+Origin = str | int
+
+
+class NodeKind(IntEnum):
+    """What a row says about its name."""
+
+    NOTHING = 0
+    FILE = 1
+    DIRECTORY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A row."""
+
+    row: int
+    parent: int | None
+    name: str
+    kind: NodeKind
+    base_path: str | None
+    file: str | None
+
+    @property
+    def origin(self) -> Origin:
+        """What it is, wherever it was moved."""
+        return self.row if self.base_path is None else self.base_path
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A writable branch as it shows: its base and, once something was changed, the overlay's row."""
+
+    repo: str
+    branch: str
+    base: Snapshot
+    overlay: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A file or directory of a view. The bytes of a file are those of `entry` or of the file that its node names."""
+
+    origin: Origin
+    is_directory: bool
+    node: Node | None = None
+    entry: Entry | None = None
+
+
+_Row = tuple[int, int | None, str, int, str | None, str | None]
+_COLUMNS = "id, parent_id, name, kind, base_path, file"
+
+
+def open_view(db: Db, repo: str, branch: str) -> View:
+    """Return what a branch shows. Raises RepoNotFound, and CommitNotFound if the base of what is staged is gone."""
+    row = db.row("SELECT id, base FROM overlays WHERE repo_id = ? AND branch = ?", (get_repo_id(db, repo), branch))
+    if row is None:
+        return View(repo, branch, open_head(db, repo, branch), None)
+    overlay, base = row
+    return View(repo, branch, snapshots.open_commit(db, get_commit(db, repo, base)) if base else EMPTY, overlay)
+
+
+def open_head(db: Db, repo: str, branch: str) -> Snapshot:
+    """Return what readers of a branch see; nothing if there is no such branch."""
+    try:
+        return snapshots.open_branch(db, repo, branch)
+    except BranchNotFound:
+        return EMPTY
+
+
+def begin(db: Db, repo: str, branch: str) -> View:
+    """Return a view that can be changed. Raises OutputBranch, and Conflict while the head is an open commit."""
+    view = open_view(db, repo, branch)
+    if view.overlay is not None:
+        return view
+    history.check_branch_writable(db, repo, branch)
+    commit = view.base.commit
+    if commit is not None and commit.is_open:
+        raise Conflict(f"commit {repo}@{commit.id} has not been finished")
+    sql = "INSERT INTO overlays (repo_id, branch, base, created_ns) VALUES (?, ?, ?, ?)"
+    base = commit.id if commit else None
+    overlay = db.execute(sql, (get_repo_id(db, repo), branch, base, time.time_ns())).lastrowid
+    changed = View(repo, branch, view.base, overlay)
+    _insert(db, changed, None, "", NodeKind.DIRECTORY, "/")
+    return changed
+
+
+def list_views(db: Db) -> list[tuple[str, str, CommitId | None]]:
+    """Return (repo, branch, base) of everything that is staged."""
+    sql = (
+        "SELECT r.name, o.branch, o.base FROM overlays o JOIN repos r ON r.id = o.repo_id WHERE r.kind = 'user' ORDER BY 1, 2"
+    )
+    return db.execute(sql).fetchall()
+
+
+def list_files(db: Db) -> set[str]:
+    """Return the names of all files that hold staged bytes."""
+    return {file for (file,) in db.execute("SELECT file FROM overlay_nodes WHERE file IS NOT NULL")}
+
+
+def discard(db: Db, repo: str, branch: str) -> list[str] | None:
+    """Forget what is staged and return the names of the files that held its bytes; None if nothing is. Needs no base."""
+    sql = "SELECT id FROM overlays WHERE repo_id = ? AND branch = ?"
+    overlay = db.value(sql, (get_repo_id(db, repo), branch))
+    if overlay is None:
+        return None
+    sql = "SELECT file FROM overlay_nodes WHERE overlay_id = ? AND file IS NOT NULL"
+    files = [file for (file,) in db.execute(sql, (overlay,))]
+    db.execute("DELETE FROM overlay_nodes WHERE overlay_id = ?", (overlay,))
+    db.execute("DELETE FROM overlays WHERE id = ?", (overlay,))
+    return files
+
+
+# -- reading
+
+
+def find_node(db: Db, view: View, origin: Origin) -> Node | None:
+    """Return the row of a thing, None if it has none."""
+    column = "id" if isinstance(origin, int) else "base_path"
+    sql = f"SELECT {_COLUMNS} FROM overlay_nodes WHERE overlay_id = ? AND {column} = ?"
+    return _node(db.row(sql, (view.overlay, origin)))
+
+
+def find_named(db: Db, parent: Node, name: str) -> Node | None:
+    """Return the row of a name in a directory, also one that says that there is nothing."""
+    return _node(db.row(f"SELECT {_COLUMNS} FROM overlay_nodes WHERE parent_id = ? AND name = ?", (parent.row, name)))
+
+
+def _node(row: _Row | None) -> Node | None:
+    return None if row is None else _to_node(row)
+
+
+def _to_node(row: _Row) -> Node:
+    return Node(row[0], row[1], row[2], NodeKind(row[3]), row[4], row[5])
+
+
+def iter_named(db: Db, parent: Node, after: str = "") -> Iterator[Node]:
+    """Yield the rows in a directory behind a name."""
+    sql = f"SELECT {_COLUMNS} FROM overlay_nodes WHERE parent_id = ? AND name > ? ORDER BY name"
+    for row in db.execute(sql, (parent.row, after)):
+        yield _to_node(row)
+
+
+def find_item(db: Db, view: View, origin: Origin) -> Item | None:
+    """Return a thing as it is; one of the base also after it was removed, for those who still hold it."""
+    node = find_node(db, view, origin)
+    if node is not None:
+        return _item(db, view, node)
+    return _find_base(db, view, origin) if isinstance(origin, str) else None
+
+
+def _item(db: Db, view: View, node: Node) -> Item:
+    entry = None
+    if node.kind == NodeKind.FILE and node.file is None and node.base_path is not None:
+        entry = snapshots.find(db, view.base, node.base_path)
+    return Item(node.origin, node.kind == NodeKind.DIRECTORY, node, entry)
+
+
+def _find_base(db: Db, view: View, path: str) -> Item | None:
+    entry = snapshots.find(db, view.base, path) if path != "/" else None
+    if entry is not None:
+        return Item(path, is_directory=False, entry=entry)
+    return Item(path, is_directory=True) if listings.is_directory(db, view.base, path) else None
+
+
+def find_child(db: Db, view: View, parent: Origin, name: str) -> Item | None:
+    """Return what has a name in a directory. Raises FileNotFound for a directory that is gone."""
+    node, base = _open_directory(db, view, parent)
+    named = find_named(db, node, name) if node else None
+    if named is not None:
+        return _item(db, view, named) if named.kind != NodeKind.NOTHING else None
+    return _find_base(db, view, join(base, name)) if base is not None else None
+
+
+def _open_directory(db: Db, view: View, origin: Origin) -> tuple[Node | None, str | None]:
+    """Return the row of a directory and where it stands in the base, None for either if it has none."""
+    node = find_node(db, view, origin)
+    if node is not None:
+        return node, node.base_path
+    if isinstance(origin, int):
+        raise FileNotFound("this directory was removed")
+    return None, origin
+
+
+def iter_children(db: Db, view: View, parent: Origin, after: str = "") -> Iterator[tuple[str, str, Item]]:
+    """Yield (name, mark, child) of a directory behind the mark `after`.
+
+    First what is new or was moved here, then what stands where it stands in the base: a file that is first written while
+    somebody lists keeps its place.
+    """
+    node, base = _open_directory(db, view, parent)
+    if node is not None and not after.startswith("/"):
+        for named in iter_named(db, node, after):
+            in_place = base is not None and named.base_path == join(base, named.name)
+            if named.kind != NodeKind.NOTHING and not in_place:
+                yield named.name, named.name, _item(db, view, named)
+    if base is None:
+        return
+    for child in listings.iter_children(db, view.base, base, after=after[1:] if after.startswith("/") else ""):
+        path = join(base, child.name)
+        row = find_named(db, node, child.name) if node else None
+        mark = f"/{child.name}" if child.entry else f"/{child.name}/"
+        if row is None:
+            yield child.name, mark, Item(path, child.entry is None, entry=child.entry)
+        elif row.base_path == path:
+            yield child.name, mark, _item(db, view, row)
+
+
+def is_empty(db: Db, view: View, origin: Origin) -> bool:
+    """Tell whether a directory shows nothing."""
+    return next(iter_children(db, view, origin), None) is None
+
+
+def get_path(db: Db, view: View, origin: Origin) -> str:
+    """Return where a thing is now. Raises FileNotFound if it was removed."""
+    node = find_node(db, view, origin)
+    if node is None:
+        if isinstance(origin, int):
+            raise FileNotFound("this file was removed")
+        if origin == "/":
+            return "/"
+        parent, name = split(origin)
+        holder = find_node(db, view, parent)
+        if holder is not None and find_named(db, holder, name) is not None:
+            raise FileNotFound(f"{origin} was removed")
+        return join(get_path(db, view, parent), name)
+    return "/" if node.parent is None else join(get_path(db, view, _origin_of(db, view, node.parent)), node.name)
+
+
+def _origin_of(db: Db, view: View, row: int) -> Origin:
+    node = find_node(db, view, row)
+    if node is None:
+        raise FileNotFound("this directory was removed")
+    return node.origin
+
+
+# -- changing, in a view that `begin` has returned
+
+
+def create(db: Db, view: View, parent: Origin, name: str, kind: NodeKind, file: str | None = None) -> Item:
+    """Give a free name to a new file or directory. Raises InvalidPath, FileNotFound for a parent that is gone."""
+    holder = _hold_directory(db, view, parent)
+    check_path(join(get_path(db, view, parent), name))
+    _delete_named(db, holder, name)
+    return _item(db, view, _insert(db, view, holder.row, name, kind, None, file))
+
+
+def set_file(db: Db, view: View, origin: Origin, file: str) -> Item:
+    """Give a file of the base bytes of its own."""
+    node = _hold(db, view, origin, NodeKind.FILE)
+    db.execute("UPDATE overlay_nodes SET file = ? WHERE id = ?", (file, node.row))
+    return _item(db, view, Node(node.row, node.parent, node.name, node.kind, node.base_path, file))
+
+
+def remove(db: Db, view: View, parent: Origin, name: str) -> None:
+    """Remove a name; of a directory, one that is empty."""
+    holder = _hold_directory(db, view, parent)
+    _delete_named(db, holder, name)
+    _hide(db, view, holder, name)
+
+
+def rename(db: Db, view: View, item: Item, parent: Origin, name: str, new_parent: Origin, new_name: str) -> None:
+    """Move a thing, over what has the new name. Raises InvalidPath."""
+    holder, new_holder = _hold_directory(db, view, parent), _hold_directory(db, view, new_parent)
+    check_path(join(get_path(db, view, new_parent), new_name))
+    kind = NodeKind.DIRECTORY if item.is_directory else NodeKind.FILE
+    node = item.node or _insert(db, view, holder.row, name, kind, str(item.origin))
+    _delete_named(db, new_holder, new_name)
+    db.execute("UPDATE overlay_nodes SET parent_id = ?, name = ? WHERE id = ?", (new_holder.row, new_name, node.row))
+    _hide(db, view, holder, name)
+
+
+def _hold_directory(db: Db, view: View, origin: Origin) -> Node:
+    return _hold(db, view, origin, NodeKind.DIRECTORY)
+
+
+def _hold(db: Db, view: View, origin: Origin, kind: NodeKind) -> Node:
+    """Return the row of a thing, made if need be with those above it. Raises FileNotFound if it was removed."""
+    node = find_node(db, view, origin)
+    if node is not None:
+        return node
+    if isinstance(origin, int):
+        raise FileNotFound("this directory was removed")
+    parent, name = split(origin)
+    holder = _hold_directory(db, view, parent)
+    if find_named(db, holder, name) is not None:
+        raise FileNotFound(f"{origin} was removed")
+    return _insert(db, view, holder.row, name, kind, origin)
+
+
+def _insert(
+    db: Db, view: View, parent: int | None, name: str, kind: NodeKind, base_path: str | None, file: str | None = None
+) -> Node:
+    sql = "INSERT INTO overlay_nodes (overlay_id, parent_id, name, kind, base_path, file) VALUES (?, ?, ?, ?, ?, ?)"
+    row = db.execute(sql, (view.overlay, parent, name, int(kind), base_path, file)).lastrowid
+    return Node(row or 0, parent, name, kind, base_path, file)
+
+
+def _delete_named(db: Db, parent: Node, name: str) -> None:
+    node = find_named(db, parent, name)
+    if node is not None:  # what is below says only that there is nothing
+        db.execute("DELETE FROM overlay_nodes WHERE parent_id = ? OR id = ?", (node.row, node.row))
+
+
+def _hide(db: Db, view: View, parent: Node, name: str) -> None:
+    """Say that there is nothing where the base has something."""
+    if parent.base_path is not None and _find_base(db, view, join(parent.base_path, name)) is not None:
+        _insert(db, view, parent.row, name, NodeKind.NOTHING, None)
+
+
+def join(directory: str, name: str) -> str:
+    """Return the path of a name in a directory."""
+    return f"{directory.rstrip('/')}/{name}"
+
+
+def split(path: str) -> tuple[str, str]:
+    """Return the directory of a path and its name there."""
+    directory, _, name = path.rpartition("/")
+    return directory or "/", name
