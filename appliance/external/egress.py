@@ -7,6 +7,7 @@ yes, the call ends with TransferFailed. Messages name the object and the cause i
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +19,10 @@ from typing import TYPE_CHECKING, Final
 import obstore
 
 from appliance.errors import ApplianceError, TransferFailed
-from appliance.external.clients import PIECE_BYTES, REMOTE_ERRORS, Bucket, bare_etag, explain, failed, never, open_bucket
+from appliance.external.clients import CONTENT_HEADERS, PIECE_BYTES, Bucket, bare_etag, open_bucket
 from appliance.external.credentials import Profiles
-from appliance.external.urls import ObjectUrl, join_key
+from appliance.external.failures import REMOTE_ERRORS, explain, failed, never
+from appliance.external.urls import ObjectUrl, Provider, join_key
 
 if TYPE_CHECKING:
     # Only in the library's stubs, not in the library.
@@ -29,7 +31,12 @@ if TYPE_CHECKING:
 # S3 takes ten thousand parts for an object.
 _MOST_PARTS: Final = 10_000
 _PARTS_AT_ONCE: Final = 2
-_ETAG_KEY: Final = "appliance-etag"
+_ETAG_KEYS: Final[dict[Provider, str]] = {
+    "amazon": "appliance-etag",
+    "google": "appliance-etag",
+    "microsoft": "appliance_etag",  # names there are identifiers
+}
+_NO_IDENTIFIER = re.compile(r"^(?=[0-9])|[^A-Za-z0-9_]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +80,8 @@ def upload_all(
     other error of ours as it is. What was uploaded before stays. Memory is bounded by `parallel` times
     three pieces of 8 MiB, larger ones for a file above 78 GiB.
 
-    Large objects, and those whose ETag is one of several parts, get the metadata `appliance-etag`: the other side makes
-    an ETag of its own for them, and by ours they are known the next time.
+    Large objects, those whose ETag is one of several parts, and all in Azure get the metadata `appliance-etag`: the other
+    side makes an ETag of its own for them, and by ours they are known the next time.
     """
     egress = _Egress(url, open_bucket(url, profiles, "out"), parallel, tries, stop)
     with ThreadPoolExecutor(max_workers=parallel, thread_name_prefix="egress") as pool:
@@ -170,7 +177,7 @@ class _Egress:
                 self._bucket.store,
                 key,
                 b"".join(source) if item.size_bytes <= PIECE_BYTES else source,
-                attributes=_attributes(item),
+                attributes=_attributes(item, self._url.provider),
                 use_multipart=item.size_bytes > PIECE_BYTES,
                 chunk_size=max(PIECE_BYTES, -(-item.size_bytes // _MOST_PARTS)),
                 max_concurrency=_PARTS_AT_ONCE,
@@ -185,7 +192,7 @@ class _Egress:
                 raise
             # Missing; or keys that may write and not read; or metadata the library can not read. Writing will tell.
             return False
-        etags = (bare_etag(found.meta), found.attributes.get(_ETAG_KEY))
+        etags = (bare_etag(found.meta), found.attributes.get(_ETAG_KEYS[self._url.provider]))
         return found.meta["size"] == item.size_bytes and item.etag in etags
 
     def _iter_source(self, key: str, item: Outgoing) -> Generator[bytes]:
@@ -215,13 +222,19 @@ class _Egress:
         return not any(self._ending.wait(0.15) or self.over() for _ in range(slices))
 
 
-def _attributes(item: Outgoing) -> Attributes:
-    attributes: Attributes = {name: _header_text(value) for name, value in item.metadata.items()}
+def _attributes(item: Outgoing, provider: Provider) -> Attributes:
+    attributes: Attributes = {_attribute(name, provider): _header_text(text) for name, text in item.metadata.items()}
     if item.content_type:
         attributes["Content-Type"] = item.content_type
-    if item.etag and (item.size_bytes > PIECE_BYTES or "-" in item.etag):
-        attributes[_ETAG_KEY] = item.etag
+    # Where the other side's own ETag is not the MD5 of the bytes.
+    if item.etag and (provider == "microsoft" or item.size_bytes > PIECE_BYTES or "-" in item.etag):
+        attributes[_ETAG_KEYS[provider]] = item.etag
     return attributes
+
+
+def _attribute(name: str, provider: Provider) -> str:
+    """A metadata name as the provider takes it."""
+    return name if provider != "microsoft" or name in CONTENT_HEADERS else _NO_IDENTIFIER.sub("_", name)
 
 
 def _header_text(value: str) -> str:
