@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 # What a worker gets between SIGTERM and SIGKILL when the appliance stops: stopping takes less than a second.
 _STOP_GRACE_S = 0.3
+_OUR_SOURCE = "x-amz-meta-source-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +212,16 @@ def _copy_out(
     stop: Callable[[], bool],
 ) -> None:
     """Copy a job's output to another store; see `runner.Egress`."""
-    upload_all(parse_url(url), profiles, (_outgoing(entry, read) for entry in output), stop=stop)
+    upload_all(parse_url(url), profiles, (outgoing(entry, read) for entry in output), stop=stop)
 
 
-def _outgoing(entry: Entry, read: Callable[[Content], Iterator[bytes]]) -> Outgoing:
+def outgoing(entry: Entry, read: Callable[[Content], Iterator[bytes]]) -> Outgoing:
+    """A file as other stores take it, with its metadata but for what says where we have it from."""
     described = dict(entry.metadata)
     content_type = described.pop("content-type", None)
-    metadata = {name.removeprefix("x-amz-meta-"): value for name, value in described.items()}
+    metadata = {
+        name.removeprefix("x-amz-meta-"): value for name, value in described.items() if not name.startswith(_OUR_SOURCE)
+    }
     return Outgoing(
         path=entry.path.removeprefix("/"),
         size_bytes=entry.content.size_bytes,

@@ -24,7 +24,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 class Config:
     """What an appliance is started with. `mount` is None for none; `view` is how datums see their inputs.
 
-    `environment` is what user code inherits from.
+    `environment` is what user code inherits from; `file_roots` are the directories below which file:// addresses may be.
     """
 
     data: Path
@@ -35,6 +35,7 @@ class Config:
     strict: bool = False
     view: View = "fuse"
     ready_file: Path | None = None
+    file_roots: tuple[Path, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -14,7 +14,7 @@ from appliance.cli.options import styled
 from appliance.cli.output import Facts, Style, print_list, print_one, size
 from appliance.cli.progress import Progress
 from appliance.cli.references import parse_file, parse_pattern
-from appliance.errors import FileNotFound, InvalidRequest, Unsupported
+from appliance.errors import FileNotFound, InvalidRequest
 from appliance.names import clean_path, parse_reference
 
 if TYPE_CHECKING:
@@ -27,14 +27,18 @@ _file = click.argument("file", metavar="REPO@BRANCH-OR-COMMIT:PATH")
 
 @verbs.get.command("file")
 @_file
-@click.option("-o", "--output", metavar="FILE|DIR", help="Where to write it; without, to standard output.")
+@click.option("-o", "--output", metavar="FILE|DIR|URL", help="Where to write it; without, to standard output.")
 @click.option("-r", "--recursive", is_flag=True, help="Write everything below the path into the directory -o.")
 @click.option("--offset", type=click.IntRange(min=0), default=0, help="Leave out so many bytes at the beginning.")
 def get_file(file: str, output: str | None, recursive: bool, offset: int) -> None:
-    """Print a file, or write it, or a directory, to this machine."""
+    """Print a file, or write it, or a directory, to this machine or another object store.
+
+    In the store at a URL it becomes `<URL>/<path>`; objects that are there and the same are left alone.
+    """
     repo, revision, path = parse_file(file)
     if output is not None and "://" in output:
-        raise Unsupported("writing to another object store is not offered here: a pipeline's egress does that")
+        _get_to_url((repo, revision, path), output, recursive=recursive, offset=offset)
+        return
     if recursive and output is None:
         raise InvalidRequest("an output path needs to be specified when using the --recursive flag")
     if recursive and offset:
@@ -121,6 +125,15 @@ def _describe(entry: Facts, style: Style) -> dict[str, str | None]:
         "Modified": style.when(entry["modified_ns"]) if entry["modified_ns"] else None,
         "Commit": entry["commit"],
     }
+
+
+def _get_to_url(where: tuple[str, str, str], url: str, *, recursive: bool, offset: int) -> None:
+    if offset:
+        raise InvalidRequest("cannot use --offset with a URL")
+    repo, revision, path = where
+    with Progress("get file") as progress:
+        wanted = {"repo": repo, "revision": revision, "path": path, "url": url, "recursive": recursive}
+        connect().transfer("get_to_url", lambda said: progress.reach(said.get("size_bytes", 0)), **wanted)
 
 
 def _place(output: str | None, path: str) -> Path | None:

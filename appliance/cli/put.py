@@ -49,8 +49,15 @@ class Source:
 @click.option("-i", "--input-file", metavar="FILE|-", help="A file with one source on each line.")
 @click.option("-r", "--recursive", is_flag=True, help="Put everything below a directory or URL.")
 @click.option("-a", "--append", is_flag=True, help="Add to files that are there instead of replacing them.")
-def put_file(file: str, named: tuple[str, ...], input_file: str | None, recursive: bool, append: bool) -> None:
-    """Put files, standard input (the default), or objects of another store at a URL into a repo, all in one commit."""
+@click.option("--literal-prefix", "literal", is_flag=True, help="With -r, a URL is where keys begin, not a directory.")
+@click.option("--skip-invalid", is_flag=True, help="Leave out objects whose keys can not be paths instead of failing.")
+def put_file(
+    file: str, named: tuple[str, ...], input_file: str | None, recursive: bool, append: bool, **of_urls: bool
+) -> None:
+    """Put files, standard input (the default), or objects of another store at a URL into a repo, all in one commit.
+
+    Objects that are there from an earlier put of the same URL, and have not changed since, are not fetched again.
+    """
     where = parse_reference(file)
     sources = [*named, *(_read_list(input_file) if input_file else ())] or [_STDIN]
     urls = [source for source in sources if "://" in source]
@@ -59,7 +66,7 @@ def put_file(file: str, named: tuple[str, ...], input_file: str | None, recursiv
     client.call("check_target", repo=where.repo, branch=where.revision)
     target: dict[str, Any] = {"repo": where.repo, "branch": where.revision, "append": append, "files": _send(client, local)}
     if urls:
-        client.call("put_urls", **target, path=where.path or "/", urls=urls, recursive=recursive)
+        _fetch(client, path=where.path or "/", urls=urls, recursive=recursive, **target, **of_urls)
     else:
         client.call("put_files", **target)
 
@@ -134,6 +141,16 @@ def _read_list(name: str) -> list[str]:
 
 
 # -- sending
+
+
+def _fetch(client: "Client", **wanted: Any) -> None:
+    """Let the appliance fetch what is at URLs, and say what it left out."""
+    with Progress("put file") as progress:
+        done = client.transfer("put_urls", lambda said: progress.reach(said.get("size_bytes", 0)), **wanted)
+    for name in done["skipped_keys"]:
+        click.echo(f"left out: {name}", err=True)
+    if more := done["skipped"] - len(done["skipped_keys"]):
+        click.echo(f"left out: {more} more", err=True)
 
 
 def _send(client: "Client", sources: Sequence[Source]) -> list[dict[str, str]]:

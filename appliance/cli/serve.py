@@ -46,9 +46,18 @@ _Path = click.Path(path_type=Path)
     show_default=True,
     help="How user code sees its inputs: through the mount, or as linked files.",
 )
+@click.option(
+    "--allow-files", type=_Path, multiple=True, metavar="DIR", help="Let file:// URLs be below this directory. Repeatable."
+)
 @click.option("--ready-file", type=_Path, metavar="FILE", help="Written when every door is open, gone when they close.")
 def serve(
-    data: Path | None, s3_address: str, mount: Path | None, no_mount: bool, ready_file: Path | None, **rest: Any
+    data: Path | None,
+    s3_address: str,
+    mount: Path | None,
+    no_mount: bool,
+    allow_files: tuple[Path, ...],
+    ready_file: Path | None,
+    **rest: Any,
 ) -> None:
     """Run the appliance until it is interrupted."""
     if mount is not None and no_mount:
@@ -60,6 +69,7 @@ def serve(
         s3_port=port,
         mount=None if no_mount else _make_mount_point(mount or DEFAULT_MOUNT),
         ready_file=ready_file.absolute() if ready_file else None,
+        file_roots=tuple(root.absolute() for root in allow_files),
         environment=dict(os.environ),
         **rest,
     )

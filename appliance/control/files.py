@@ -1,22 +1,15 @@
-"""Putting and getting files: local ones in two steps (bytes first, then all paths in one commit), URLs by the appliance."""
+"""Putting and getting files: local ones in two steps (bytes first, then all paths in one commit); URLs are in `transfers`."""
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
-from threading import Event
 
 from appliance.app import App
 from appliance.control.describing import FileInfo, describe_directory, describe_file
-from appliance.errors import BadDigest, FileNotFound, InvalidPath, InvalidRequest
-from appliance.external.transfers import RemoteObject, download, iter_objects
-from appliance.external.urls import parse_url
+from appliance.errors import BadDigest, InvalidRequest
 from appliance.httpd import FileSlice
 from appliance.names import check_path, clean_path
 from appliance.store import Db, Store, blobs, commits, files, history, listings, snapshots
 from appliance.store.blobs import Content, Extent, StagedBlob
-
-_PARALLEL = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,65 +31,15 @@ class FileCalls:
         """Put bytes that were sent before, all in one commit; return its id."""
 
         def put(db: Db) -> str:
-            chosen = ((file.path, _find_blob(db, file.digest)) for file in files)
+            chosen = ((file.path, find_blob(db, file.digest)) for file in files)
             return _put_all(db, repo, branch, chosen, append=append, strict=self._strict)
 
         return self._store.write(put)
-
-    def put_urls(
-        self,
-        repo: str,
-        branch: str,
-        path: str,
-        urls: list[str],
-        recursive: bool = False,
-        append: bool = False,
-        files: list[PutFile] | None = None,
-    ) -> dict[str, object]:
-        """Fetch objects from other stores into one commit, together with `files` whose bytes were sent before.
-
-        Nothing is committed unless all of them arrived. With one object and no trailing slash `path` is its name; else it
-        is the directory they are put below.
-        """
-        self.check_target(repo, branch)
-        fetched: list[tuple[str, Content]] = []
-        for url in urls:
-            fetched.extend(self._fetch(url, path, recursive=recursive, single=len(urls) == 1 and not files))
-        if not fetched:
-            raise FileNotFound(f"nothing found at {', '.join(urls)}")
-
-        def put(db: Db) -> str:
-            sent = [(file.path, _find_blob(db, file.digest)) for file in files or ()]
-            return _put_all(db, repo, branch, [*sent, *fetched], append=append, strict=self._strict)
-
-        commit = self._store.write(put)
-        return {"commit": commit, "files": len(fetched), "size_bytes": sum(item.size_bytes for _, item in fetched)}
 
     def check_target(self, repo: str, branch: str) -> None:
         """Refuse before a byte is sent or fetched what would be refused at the end."""
         with self._store.snapshot() as db:
             history.check_branch_writable(db, repo, branch)
-
-    def _fetch(self, text: str, path: str, *, recursive: bool, single: bool) -> Iterator[tuple[str, Content]]:
-        url = parse_url(text)
-        stop = Event()
-        objects = iter_objects(url, self._app.profiles, recursive=recursive)
-        named = ((_target(path, found, exact=single and not recursive), found) for found in objects)
-        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="ingress") as pool:
-            try:
-                # A window of objects at a time: the listing may be of any length.
-                while window := list(islice(named, _PARALLEL * 4)):
-                    targets = [check_path(target, strict=self._strict) for target, _ in window]
-                    contents = pool.map(lambda item: self._download(item[1], stop), window)
-                    yield from zip(targets, contents, strict=True)
-            finally:
-                stop.set()
-
-    def _download(self, found: RemoteObject, stop: Event) -> Content:
-        with self._store.blobs.receive() as receiver:
-            download(found, self._app.profiles, receiver.write, stop=stop.is_set)
-            staged = receiver.finish()
-        return keep(self._store, staged)
 
     def inspect_file(self, repo: str, revision: str, path: str) -> FileInfo:
         with self._store.snapshot() as db:
@@ -176,7 +119,8 @@ def _skip(extents: Iterable[Extent], offset: int) -> Iterator[FileSlice]:
             yield FileSlice(extent.file, extent.data, extent.offset + skipped, extent.size_bytes - skipped)
 
 
-def _find_blob(db: Db, digest: str) -> Content:
+def find_blob(db: Db, digest: str) -> Content:
+    """The content that was sent before with a digest. Raises BadDigest."""
     try:
         found = blobs.find(db, bytes.fromhex(digest))
     except ValueError:
@@ -202,12 +146,3 @@ def _appended(db: Db, commit: commits.Commit, path: str, content: Content) -> Co
         return content
     ranges = [(item, 0, item.size_bytes) for item in (before.content, content)]
     return blobs.join(db, ranges, blobs.joined_etag([before.content, content]))
-
-
-def _target(path: str, found: RemoteObject, *, exact: bool) -> str:
-    if exact and path.strip("/") and not path.endswith("/"):
-        return clean_path(path)
-    relative = found.relative_path
-    if "//" in relative or relative.startswith("/"):
-        raise InvalidPath(f"path (/{relative}) invalid: empty path elements are not allowed")
-    return f"{clean_path(path).rstrip('/')}/{relative}"

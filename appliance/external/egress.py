@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # S3 takes ten thousand parts for an object.
 _MOST_PARTS: Final = 10_000
 _PARTS_AT_ONCE: Final = 2
+_POLL_S: Final = 0.2
 _ETAG_KEYS: Final[dict[Provider, str]] = {
     "amazon": "appliance-etag",
     "google": "appliance-etag",
@@ -72,18 +73,19 @@ def upload_all(
     parallel: int = 8,
     tries: int = 4,
     stop: Callable[[], bool] = never,
+    result: EgressResult | None = None,
 ) -> EgressResult:
     """Upload files to `<url>/<path>`, some at a time; what is there with the same size and ETag is left alone.
 
-    `items` is read in this thread, no further than there are uploads under way. What may pass is tried again with
-    pauses. The first failure ends all: TransferFailed for the other side's and for a file that can not be read, any
-    other error of ours as it is. What was uploaded before stays. Memory is bounded by `parallel` times
-    three pieces of 8 MiB, larger ones for a file above 78 GiB.
+    `result`, if given, counts while it goes on. `items` is read in this thread, no further than there are uploads under
+    way. What may pass is tried again with pauses. The first failure ends all: TransferFailed for the other side's and for
+    a file that can not be read, any other error of ours as it is. What was uploaded before stays. Memory is bounded by
+    `parallel` times three pieces of 8 MiB, larger ones for a file above 78 GiB.
 
     Large objects, those whose ETag is one of several parts, and all in Azure get the metadata `appliance-etag`: the other
     side makes an ETag of its own for them, and by ours they are known the next time.
     """
-    egress = _Egress(url, open_bucket(url, profiles, "out"), parallel, tries, stop)
+    egress = _Egress(url, open_bucket(url, profiles, "out"), parallel, tries, stop, result or EgressResult())
     with ThreadPoolExecutor(max_workers=parallel, thread_name_prefix="egress") as pool:
         try:
             for item in items:
@@ -107,7 +109,9 @@ class _SourceFailed(Exception):
 class _Egress:
     """One call of upload_all: the state its threads share. The first failure counts and ends the others."""
 
-    def __init__(self, url: ObjectUrl, bucket: Bucket, parallel: int, tries: int, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, url: ObjectUrl, bucket: Bucket, parallel: int, tries: int, stop: Callable[[], bool], result: EgressResult
+    ) -> None:
         self._url = url
         self._bucket = bucket
         self._tries = tries
@@ -116,11 +120,12 @@ class _Egress:
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._failure: BaseException | None = None
-        self._result = EgressResult()
+        self._result = result
 
     def wait_for_place(self) -> None:
-        """Wait until one upload less than `parallel` is under way, and count one more."""
-        self._places.acquire()
+        """Wait until one upload less than `parallel` is under way or everything is over, and count one more."""
+        while not self._places.acquire(timeout=_POLL_S) and not self.over():
+            pass
 
     def over(self) -> bool:
         """Whether nothing more should be begun: something failed, or the caller wants to stop."""

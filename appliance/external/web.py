@@ -11,7 +11,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
@@ -101,7 +101,7 @@ def _request(method: str, url: ObjectUrl, headers: dict[str, str]) -> Any:
     # As they are on the disk there: what is compressed on the way would have another size and digest.
     sent = {"Accept-Encoding": "identity", "User-Agent": "appliance", **headers}
     if user:
-        sent.update(make_headers(basic_auth=user))
+        sent.update(make_headers(basic_auth=unquote(user)))
     target = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
     try:
         return _pool().request(method, target, headers=sent, preload_content=False)

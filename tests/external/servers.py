@@ -69,7 +69,7 @@ class Remote:
         head = self.client.head_object(Bucket=self.bucket, Key=key)
         return Described(head["ETag"].strip('"'), head["LastModified"], head["ContentType"], head["Metadata"])
 
-    def keys(self) -> list[str]:
+    def list_keys(self) -> list[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
         return [item["Key"] for page in pages for item in page.get("Contents", ())]
 
@@ -94,7 +94,7 @@ class AzureRemote(Remote):
         found = self.client.get_blob_client(key).get_blob_properties()
         return Described(found.etag.strip('"'), found.last_modified, found.content_settings.content_type, found.metadata)
 
-    def keys(self) -> list[str]:
+    def list_keys(self) -> list[str]:
         return sorted(self.client.list_blob_names())
 
 
@@ -117,7 +117,7 @@ class GoogleRemote(Remote):
         modified = datetime.fromisoformat(found["updated"])
         return Described(google.etag(found).strip('"'), modified, found["contentType"], found.get("metadata") or {})
 
-    def keys(self) -> list[str]:
+    def list_keys(self) -> list[str]:
         page = json.loads(google.ask(f"{self.client}/storage/v1/b/{self.bucket}/o"))
         return [item["name"] for item in page.get("items", ())]
 
