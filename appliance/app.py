@@ -18,7 +18,7 @@ from appliance.clock import Clock
 from appliance.config import Config
 from appliance.errors import ApplianceError, Conflict
 from appliance.external.credentials import Profiles
-from appliance.external.transfers import Outgoing, upload_all
+from appliance.external.transfers import Outgoing, delete_others, upload_all
 from appliance.external.urls import parse_url
 from appliance.gateway.buckets import Bucket, BucketMap, InputBucket, OutBucket, RepoBuckets, SidecarBuckets
 from appliance.names import CommitId
@@ -210,9 +210,13 @@ def _copy_out(
     output: Iterator[Entry],
     read: Callable[[Content], Iterator[bytes]],
     stop: Callable[[], bool],
+    mirrored: Iterator[Entry] | None,
 ) -> None:
     """Copy a job's output to another store; see `runner.Egress`."""
-    upload_all(parse_url(url), profiles, (outgoing(entry, read) for entry in output), stop=stop)
+    address = parse_url(url)
+    upload_all(address, profiles, (outgoing(entry, read) for entry in output), stop=stop)
+    if mirrored is not None:
+        delete_others(address, profiles, (entry.path for entry in mirrored), stop=stop)
 
 
 def outgoing(entry: Entry, read: Callable[[Content], Iterator[bytes]]) -> Outgoing:

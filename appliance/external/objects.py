@@ -58,6 +58,12 @@ def read_object(obj: RemoteObject, profiles: Profiles, received: Received) -> It
     raise changed(obj) if failure.changed or failure.status == 404 else failed(obj.url.name(obj.key), failure)
 
 
+def iter_keys(url: ObjectUrl, bucket: Bucket) -> Iterator[str]:
+    """The keys of all objects below an address, as the store lists them."""
+    prefix = f"{url.key}/" if url.key else ""
+    return (listed.key for listed in _iter_listing(url, bucket, prefix) if listed.key.startswith(prefix))
+
+
 def changed(obj: RemoteObject) -> TransferFailed:
     """The error that says so."""
     return TransferFailed(f"{obj.url.name(obj.key)} changed while it was read")

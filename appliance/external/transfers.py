@@ -3,6 +3,7 @@
 from appliance.external.clients import require_remote
 from appliance.external.egress import EgressResult, Outgoing, upload_all
 from appliance.external.ingress import download, iter_objects
+from appliance.external.mirror import delete_others
 from appliance.external.remote import Received, RemoteObject
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Outgoing",
     "Received",
     "RemoteObject",
+    "delete_others",
     "download",
     "iter_objects",
     "require_remote",

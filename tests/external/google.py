@@ -95,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answered(self._complete if "uploadId" in self._query() else self._begin)
 
     def do_DELETE(self) -> None:
-        self._answered(self._abort)
+        self._answered(self._abort if "uploadId" in self._query() else self._delete)
 
     def _place(self) -> tuple[str, str]:
         bucket, _, key = urlsplit(self.path).path.lstrip("/").partition("/")
@@ -137,6 +137,10 @@ class _Handler(BaseHTTPRequestHandler):
         made = put_object(self.server.emulator, *self._place(), whole, self.server.described.pop(upload))
         answer = f"<CompleteMultipartUploadResult><ETag>{escape(etag(made))}</ETag></CompleteMultipartUploadResult>"
         self._send(200, {}, answer.encode())
+
+    def _delete(self) -> None:
+        ask(object_url(self.server.emulator, *self._place()), method="DELETE")
+        self._send(204, {}, b"")
 
     def _abort(self) -> None:
         del self.server.uploads[self._query()["uploadId"][0]]
