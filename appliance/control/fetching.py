@@ -4,11 +4,13 @@ Blocks; the thread that calls only lists and waits, others move the bytes.
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from appliance.errors import ApplianceError, FileNotFound, InvalidPath, InvalidRequest, TransferFailed
@@ -21,6 +23,8 @@ from appliance.store.blobs import Content, StagedBlob
 from appliance.store.snapshots import Metadata
 
 _PARALLEL = 16
+# Of these, a few pieces each are in memory.
+_LARGE_BYTES, _LARGE_PARALLEL = 8 * 1024 * 1024, 3
 _POLL_S = 0.2
 # What is staged in one write: small blobs wait in memory for it.
 _BATCH_FILES, _BATCH_BYTES = 256, 4 * 1024 * 1024
@@ -65,6 +69,7 @@ class Fetch:
         self._store, self._profiles, self._roots = store, profiles, roots
         self._put_id, self._wanted, self._strict = put_id, wanted, strict
         self._places = threading.Semaphore(_PARALLEL * 2)
+        self._large = threading.Semaphore(_LARGE_PARALLEL)
         self._lock = threading.Lock()
         self._ready: list[tuple[str, StagedBlob | Content, Metadata]] = []
         self._ready_bytes = 0
@@ -150,17 +155,18 @@ class Fetch:
         return (entry.content, entry.metadata) if source == (found.address, found.etag) else None
 
     def _receive(self, found: RemoteObject) -> tuple[StagedBlob, Metadata]:
-        with self._store.blobs.receive() as receiver:
-
-            def write(piece: bytes) -> None:
-                receiver.write(piece)
-                with self._lock:
-                    self.fetched.size_bytes += len(piece)
-
-            received = download(found, self._profiles, write, stop=self._stopped.is_set)
+        is_large = found.size_bytes is None or found.size_bytes > _LARGE_BYTES
+        with self._large if is_large else nullcontext(), self._store.blobs.receive() as receiver:
+            with _written_aside(receiver.write) if is_large else nullcontext(receiver.write) as write:
+                received = download(found, self._profiles, partial(self._count, write), stop=self._stopped.is_set)
             staged = receiver.finish()
         self._store.blobs.publish(staged)
         return staged, _metadata(found, received)
+
+    def _count(self, write: Callable[[bytes], object], piece: bytes) -> None:
+        write(piece)
+        with self._lock:
+            self.fetched.size_bytes += len(piece)
 
     def _add(self, target: str, content: StagedBlob | Content, metadata: Metadata) -> None:
         with self._lock:
@@ -180,6 +186,22 @@ class Fetch:
                 staging.add_file(db, self._put_id, path, kept, metadata, strict=self._strict)
 
         self._store.write(stage)
+
+
+@contextmanager
+def _written_aside(write: Callable[[bytes], object]) -> Iterator[Callable[[bytes], object]]:
+    """Give a `write` that returns while the piece before is still being hashed and written, so that the next one can come."""
+    pending: deque[Future[object]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="ingress-write") as pool:
+
+        def write_soon(piece: bytes) -> None:
+            while len(pending) > 1:
+                pending.popleft().result()
+            pending.append(pool.submit(write, piece))
+
+        yield write_soon
+        for future in pending:
+            future.result()
 
 
 def _target(wanted: Wanted, found: RemoteObject) -> str:

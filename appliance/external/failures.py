@@ -27,7 +27,7 @@ _REQUEST = re.compile(r"^.*?Error performing [A-Z]+ (https?://[^/\s]+)\S* in .*?
 _INSTANCE_ROLE = re.compile(r"https?://[^/\s]+/(latest/(api/token|meta-data)|metadata/identity|computeMetadata)")
 _TRY_AGAIN_STATUS: Final = {408, 409, 429}
 _TRY_AGAIN_CODES: Final = {"RequestTimeout", "NoSuchUpload", "BadDigest", "IncompleteBody", "SlowDown"}
-_CERTIFICATE = re.compile(r"invalid peer certificate: (\w+)")
+_CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
 _LONGEST: Final = 400
 
 

@@ -167,7 +167,12 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"ETag": etag(described), "Last-Modified": _http_date(described["updated"])}
         headers |= {header: described[name] for header, name in _HEADERS.items() if described.get(name)}
         headers |= {f"x-goog-meta-{name}": text for name, text in (described.get("metadata") or {}).items()}
-        self._send(200, headers | {"Content-Type": described["contentType"]}, body)
+        headers["Content-Type"] = described["contentType"]
+        if asked := self.headers["Range"]:
+            first = int(asked.removeprefix("bytes=").partition("-")[0])
+            headers["Content-Range"] = f"bytes {first}-{len(body) - 1}/{len(body)}"
+            body = body[first:]
+        self._send(206 if asked else 200, headers, body)
 
     def _list(self) -> None:
         query = parse_qs(urlsplit(self.path).query)

@@ -1,6 +1,8 @@
 """A relay in front of a real server: it sees which objects were put, and can hold, break or refuse what passes."""
 
 import http.client
+import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ class Relay(ThreadingHTTPServer):
         self.put: list[str] = []
         self.got: list[str] = []
         self.before: Callable[[RelayHandler], bool | None] = lambda handler: None
+        self.cut_first_body = False
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
@@ -34,7 +37,7 @@ class RelayHandler(BaseHTTPRequestHandler):
     def handle_one_request(self) -> None:
         try:
             super().handle_one_request()
-        except (ConnectionError, TimeoutError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException):
             self.close_connection = True
 
     def do_GET(self) -> None:
@@ -55,7 +58,7 @@ class RelayHandler(BaseHTTPRequestHandler):
     def cut(self) -> bool:
         """Close the connection without a word."""
         self.close_connection = True
-        self.connection.close()
+        self.connection.shutdown(socket.SHUT_RDWR)
         return True
 
     def _pass_on(self) -> None:
@@ -77,15 +80,23 @@ class RelayHandler(BaseHTTPRequestHandler):
         length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(body))
         self.send_header("Content-Length", length or "0")
         self.end_headers()
-        self.wfile.write(body)
+        if self.server.cut_first_body and len(body) > 1_000_000:
+            self.server.cut_first_body = False
+            self.wfile.write(body[: len(body) // 3])
+            self.cut()
+        else:
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
 
 
 @contextmanager
-def relayed(target: str) -> Iterator[Relay]:
+def relayed(target: str, tls: ssl.SSLContext | None = None) -> Iterator[Relay]:
+    """Run a relay in a thread."""
     with Relay(target) as relay:
+        if tls is not None:
+            relay.socket = tls.wrap_socket(relay.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=relay.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
