@@ -23,6 +23,7 @@ from appliance.store.blobs import Content, StagedBlob
 from appliance.store.snapshots import Metadata
 
 _PARALLEL = 16
+_PLACES = 2 * _PARALLEL
 # Of these, a few pieces each are in memory.
 _LARGE_BYTES, _LARGE_PARALLEL = 8 * 1024 * 1024, 3
 _POLL_S = 0.2
@@ -68,7 +69,7 @@ class Fetch:
     ) -> None:
         self._store, self._profiles, self._roots = store, profiles, roots
         self._put_id, self._wanted, self._strict = put_id, wanted, strict
-        self._places = threading.Semaphore(_PARALLEL * 2)
+        self._places = threading.Semaphore(_PLACES)
         self._large = threading.Semaphore(_LARGE_PARALLEL)
         self._lock = threading.Lock()
         self._ready: list[tuple[str, StagedBlob | Content, Metadata]] = []
@@ -87,6 +88,8 @@ class Fetch:
             for target, found in self._iter_targets(urls):
                 self._wait_for_place(check)
                 pool.submit(self._take, target, found)
+            for _ in range(_PLACES):  # until all are given back
+                self._wait_for_place(check)
         if self._failure is not None:
             raise self._failure
         if not self.fetched.files:

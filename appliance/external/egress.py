@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from email.header import Header
 from typing import TYPE_CHECKING, Final
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # S3 takes ten thousand parts for an object.
 _MOST_PARTS: Final = 10_000
 _PARTS_AT_ONCE: Final = 2
+_LARGE_AT_ONCE: Final = 3
 _POLL_S: Final = 0.2
 _ETAG_KEYS: Final[dict[Provider, str]] = {
     "amazon": "appliance-etag",
@@ -80,7 +81,7 @@ def upload_all(
     `result`, if given, counts while it goes on. `items` is read in this thread, no further than there are uploads under
     way. What may pass is tried again with pauses. The first failure ends all: TransferFailed for the other side's and for
     a file that can not be read, any other error of ours as it is. What was uploaded before stays. Memory is bounded by
-    `parallel` times three pieces of 8 MiB, larger ones for a file above 78 GiB.
+    `parallel` pieces of 8 MiB and three objects in parts, of three pieces each; parts are larger above 78 GiB.
 
     Large objects, those whose ETag is one of several parts, and all in Azure get the metadata `appliance-etag`: the other
     side makes an ETag of its own for them, and by ours they are known the next time.
@@ -117,6 +118,7 @@ class _Egress:
         self._tries = tries
         self._stop = stop
         self._places = threading.Semaphore(parallel)
+        self._large = threading.Semaphore(_LARGE_AT_ONCE)
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._failure: BaseException | None = None
@@ -177,13 +179,14 @@ class _Egress:
     def _send_once(self, key: str, item: Outgoing) -> bool:
         if item.etag is not None and self._is_there(key, item):
             return False
-        with closing(self._iter_source(key, item)) as source:
+        is_large = item.size_bytes > PIECE_BYTES
+        with self._large if is_large else nullcontext(), closing(self._iter_source(key, item)) as source:
             obstore.put(
                 self._bucket.store,
                 key,
-                b"".join(source) if item.size_bytes <= PIECE_BYTES else source,
+                source if is_large else b"".join(source),
                 attributes=_attributes(item, self._url.provider),
-                use_multipart=item.size_bytes > PIECE_BYTES,
+                use_multipart=is_large,
                 chunk_size=max(PIECE_BYTES, -(-item.size_bytes // _MOST_PARTS)),
                 max_concurrency=_PARTS_AT_ONCE,
             )

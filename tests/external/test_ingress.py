@@ -1,5 +1,9 @@
 """`put file -f URL` and `get file -o URL`, from the command line to real servers and back."""
 
+import signal
+import subprocess
+import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +13,7 @@ import boto3
 import pytest
 from cli.helpers import Serving, Shell, serving
 from external.servers import Remote, a_profile
-from external.web_server import WebServer, broken_off, one_after_another, page, serving_pages, status
+from external.web_server import WebServer, broken_off, endless, one_after_another, page, serving_pages, status
 
 from appliance.external.credentials import Profiles
 from appliance.external.urls import parse_url
@@ -176,6 +180,17 @@ def test_broken_download_leaves_nothing(sh: Shell, repo: str, web: WebServer, ap
     assert "broke off after" in sh.refused("put", "file", f"{repo}@master", "-f", f"{web.url}/a")[1]
     assert commits(sh, repo) == []
     assert list((appliance.data / "staging").iterdir()) == []
+
+
+def test_client_that_goes_away_stops_the_put(sh: Shell, repo: str, web: WebServer, appliance: Serving) -> None:
+    begun, ended = threading.Event(), threading.Event()
+    web.pages["/a"] = endless(begun, ended)
+    command = [sys.executable, "-m", "appliance", "put", "file", f"{repo}@master", "-f", f"{web.url}/a"]
+    with subprocess.Popen(command, env={"APPLIANCE_HOME": str(appliance.data)}, stderr=subprocess.PIPE) as client:
+        assert begun.wait(30)
+        client.send_signal(signal.SIGINT)
+        assert ended.wait(30)
+    assert commits(sh, repo) == []
 
 
 def test_endpoint_that_is_down_is_named(sh: Shell, repo: str, dead_endpoint: str, appliance: Serving) -> None:

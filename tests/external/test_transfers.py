@@ -198,6 +198,18 @@ def test_content_type_and_metadata_travel(moto: Remote) -> None:
     assert head["Metadata"] == {"lab": "north", "name": "=?utf-8?q?Zo=C3=AB?="}
 
 
+@pytest.mark.parametrize(("server", "name"), [("moto", "lab-name"), ("azurite", "lab_name"), ("google", "lab-name")])
+def test_metadata_goes_out_and_comes_back(request: pytest.FixtureRequest, server: str, name: str) -> None:
+    remote: Remote = request.getfixturevalue(server)
+    item = Outgoing("a", 1, None, lambda: iter([b"x"]), "text/csv", {"lab-name": "north"})
+    upload_all(remote.url(), remote.profiles, [item])
+    told = remote.described("a")
+    assert (told.content_type, told.metadata) == ("text/csv", {name: "north"})
+    [obj] = listed(remote)
+    received = download(obj, remote.profiles, [].append)
+    assert received.metadata == {"content-type": "text/csv", f"x-amz-meta-{name}": "north"}
+
+
 def test_a_large_file_goes_in_parts_and_comes_back(remote: Remote) -> None:
     body = b"".join(index.to_bytes(8, "big") for index in range(40 * MIB // 8))
     result = upload_all(remote.url("large"), remote.profiles, [outgoing("a", body)])

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 Answer = Callable[["Handler"], None]
@@ -29,7 +29,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append((self.command, self.path, {name.title(): text for name, text in self.headers.items()}))
-        self.server.pages.get(self.path, status(404))(self)
+        with suppress(ConnectionError):  # of who has heard enough
+            self.server.pages.get(self.path, status(404))(self)
 
     do_HEAD = do_GET
 
@@ -83,6 +84,21 @@ def rest(body: bytes, **headers: str) -> Answer:
         first = int(handler.headers["Range"].removeprefix("bytes=").partition("-")[0])
         said = {"Content-Range": f"bytes {first}-{len(body) - 1}/{len(body)}", "Content-Length": str(len(body) - first)}
         reply(handler, 206, {**said, **headers}, body[first:])
+
+    return answer
+
+
+def endless(begun: threading.Event, ended: threading.Event) -> Answer:
+    """Send bytes until nobody wants them any more."""
+
+    def answer(handler: Handler) -> None:
+        reply(handler, 200, {})
+        try:
+            while handler.command == "GET":
+                handler.wfile.write(bytes(64 * 1024))
+                begun.set()
+        except ConnectionError:
+            ended.set()
 
     return answer
 
