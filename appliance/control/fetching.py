@@ -22,7 +22,7 @@ from appliance.store import Db, Store, blobs, snapshots, staging
 from appliance.store.blobs import Content, StagedBlob
 from appliance.store.snapshots import Metadata
 
-_PARALLEL = 16
+_PARALLEL = 8
 _PLACES = 2 * _PARALLEL
 # Of these, a few pieces each are in memory.
 _LARGE_BYTES, _LARGE_PARALLEL = 8 * 1024 * 1024, 3

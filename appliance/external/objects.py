@@ -42,7 +42,7 @@ def read_object(obj: RemoteObject, profiles: Profiles, received: Received) -> It
 
     Raises TransferFailed if it is not, or does not stay, what the listing said.
     """
-    bucket = open_bucket(obj.url, profiles, "in")
+    bucket = obj.bucket or open_bucket(obj.url, profiles, "in")
     # The library fetches the rest after a broken connection; the condition keeps it from joining two versions.
     condition = f'"{obj.etag}"' if obj.etag and not obj.etag.startswith("W/") else None
     try:
@@ -162,6 +162,7 @@ def _remote_object(url: ObjectUrl, bucket: Bucket, relative_path: str, listed: L
         etag=listed.etag,
         modified_ns=listed.modified_ns,
         address=url.address(listed.key, endpoint=bucket.place.endpoint, account=bucket.place.account),
+        bucket=bucket,
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from appliance.external.clients import Bucket
 from appliance.external.urls import ObjectUrl
 
 
@@ -11,7 +12,7 @@ class RemoteObject:
     """An object in a listing of `url`. `relative_path` is what it is called below the place it is copied to.
 
     `address` stands for it wherever it is found again, or is empty where none does. A web server may not tell size, ETag
-    or time: None. `root` is the directory that a file of this machine must be below.
+    or time: None. `root` is the directory that a file of this machine must be below, `bucket` what an object was found in.
     """
 
     url: ObjectUrl
@@ -22,6 +23,7 @@ class RemoteObject:
     modified_ns: int | None
     address: str
     root: Path | None = None
+    bucket: Bucket | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(slots=True)
