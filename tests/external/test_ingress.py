@@ -94,6 +94,20 @@ def test_several_sources_of_all_kinds_come_in_one_commit(
     assert len(commits(sh, repo)) == 1
 
 
+def test_other_forms_of_addresses_lead_to_the_same(sh: Shell, repo: str, rclone: Remote, azurite: Remote) -> None:
+    rclone.put("a")
+    azurite.put("b")
+    query = f"?endpoint={azurite.endpoint}"
+    sources = [
+        f"{rclone.endpoint.replace('http', 'minio')}/{rclone.bucket}/a",
+        f"wasb://{azurite.bucket}@devstoreaccount1/b{query}",
+        f"wasb://devstoreaccount1/{azurite.bucket}/b{query}",
+    ]
+    for number, source in enumerate(sources):
+        sh("put", "file", f"{repo}@master:/{number}", "-f", source)
+    assert files(sh, repo) == {"/0": 1, "/1": 1, "/2": 1}
+
+
 def test_source_is_kept_as_metadata(sh: Shell, repo: str, remote: Remote, appliance: Serving) -> None:
     remote.put("a b", b"1")
     sh("put", "file", f"{repo}@master", "-f", remote.text("a%20b"))
