@@ -20,7 +20,7 @@ from appliance.config import Config
 from appliance.errors import ApplianceError, Conflict
 from appliance.expiry import Expiry
 from appliance.external.credentials import Profiles
-from appliance.external.transfers import Outgoing, upload_all
+from appliance.external.transfers import Outgoing, delete_others, upload_all
 from appliance.external.urls import parse_url
 from appliance.gateway.buckets import Bucket, BucketMap, InputBucket, OutBucket, RepoBuckets, SidecarBuckets
 from appliance.names import CommitId
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 _STOP_GRACE_S = 0.3
 _DAY_S = 24 * 3600
 _META = "x-amz-meta-"
+_OUR_SOURCE = "x-amz-meta-source-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,15 +220,24 @@ def _copy_out(
     output: Iterator[Entry],
     read: Callable[[Content], Iterator[bytes]],
     stop: Callable[[], bool],
+    mirrored: Iterator[Entry] | None,
 ) -> None:
     """Copy a job's output to another store; see `runner.Egress`."""
-    upload_all(parse_url(url), profiles, (_outgoing(entry, read) for entry in output), stop=stop)
+    address = parse_url(url)
+    upload_all(address, profiles, (outgoing(entry, read) for entry in output), stop=stop)
+    if mirrored is not None:
+        delete_others(address, profiles, (entry.path for entry in mirrored), stop=stop)
 
 
-def _outgoing(entry: Entry, read: Callable[[Content], Iterator[bytes]]) -> Outgoing:
+def outgoing(entry: Entry, read: Callable[[Content], Iterator[bytes]]) -> Outgoing:
+    """A file as other stores take it, with its metadata but for what says where we have it from."""
     described = dict(entry.metadata)
     content_type = described.pop("content-type", None)
-    metadata = {name[len(_META) :]: value for name, value in described.items() if name.startswith(_META)}
+    metadata = {
+        name[len(_META) :]: value
+        for name, value in described.items()
+        if name.startswith(_META) and not name.startswith(_OUR_SOURCE)
+    }
     return Outgoing(
         path=entry.path.removeprefix("/"),
         size_bytes=entry.content.size_bytes,

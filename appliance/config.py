@@ -27,7 +27,7 @@ class Config:
 
     Multipart uploads that are not finished are forgotten after `upload_days`.
     `writable` has the branches that can be changed in the mount, as `repo` or `repo@branch`; `*` is master of every repo.
-    `environment` is what user code inherits from.
+    `environment` is what user code inherits from; `file_roots` are the directories below which file:// addresses may be.
     """
 
     data: Path
@@ -40,6 +40,7 @@ class Config:
     view: View = "fuse"
     upload_days: float = UPLOAD_DAYS
     ready_file: Path | None = None
+    file_roots: tuple[Path, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property

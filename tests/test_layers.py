@@ -43,6 +43,8 @@ ONLY_IN = {
     "sqlite_utils": "store",
     "click": "cli",
     "obstore": "external",
+    "botocore": "external",
+    "urllib3": "external",
 }
 WITHOUT_TRIO = {
     "names",

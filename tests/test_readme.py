@@ -43,11 +43,18 @@ def test_session_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", [line for mark, text in BLOCKS if mark == "grammar" for line in text.splitlines()])
-def test_other_commands_are_understood(line: str) -> None:
+def test_other_commands_are_understood(line: str, tmp_path: Path) -> None:
+    (tmp_path / "service-account.json").write_text("{}")
     command = shlex.split(line)
     program = Path(sys.executable).parent / command[0]
     done = subprocess.run(
-        [program, *command[1:]], env={"APPLIANCE_HOME": "/nonexistent"}, capture_output=True, text=True, check=False
+        [program, *command[1:]],
+        cwd=tmp_path,
+        env={"APPLIANCE_HOME": "/nonexistent"},
+        input="a line for what is read from standard input\n",
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "no appliance is running" in done.stderr
 

@@ -11,7 +11,7 @@ from appliance.cli.output import Facts, Style, print_list, print_one, size
 from appliance.cli.progress import Progress
 from appliance.cli.receiving import Getting, is_archive
 from appliance.cli.references import parse_file, parse_pattern
-from appliance.errors import InvalidRequest, Unsupported
+from appliance.errors import InvalidRequest
 from appliance.names import clean_path, parse_reference
 
 HEADER = ("NAME", "TYPE", "SIZE")
@@ -22,19 +22,21 @@ _file = click.argument("file", metavar="REPO@BRANCH-OR-COMMIT:PATH")
 
 @verbs.get.command("file")
 @_file
-@click.option("-o", "--output", metavar="FILE|DIR|-", help="Where to write it; without, to standard output.")
+@click.option("-o", "--output", metavar="FILE|DIR|URL|-", help="Where to write it; without, to standard output.")
 @click.option("-r", "--recursive", is_flag=True, help="Everything below the path, into the directory or .tar, .tar.gz, .tgz.")
 @click.option("--offset", type=click.IntRange(min=0), default=0, help="Leave out so many bytes at the beginning.")
 @click.option("--retry", is_flag=True, help="Add what is missing to files that are there already.")
 @click.option("--progress/--no-progress", default=True, help="Whether to show a bar on a terminal.")
 def get_file(file: str, output: str | None, recursive: bool, offset: int, retry: bool, progress: bool) -> None:
-    """Print a file, or write it, or a directory, to this machine. The path may be a pattern.
+    """Print a file, or write it, or a directory, to this machine or another object store. The path may be a pattern.
 
-    Without -r a pattern must match one file. With -r, `-o -` prints a tar archive.
+    Without -r a pattern must match one file. With -r, `-o -` prints a tar archive. In the store at a URL it becomes
+    `<URL>/<path>`; objects that are there and the same are left alone.
     """
     repo, revision, path = parse_file(file)
     if output is not None and "://" in output:
-        raise Unsupported("writing to another object store is not offered here: a pipeline's egress does that")
+        _get_to_url((repo, revision, path), output, recursive=recursive, offset=offset)
+        return
     if recursive and output is None:
         raise InvalidRequest("an output path needs to be specified when using the --recursive flag")
     if recursive and offset:
@@ -139,3 +141,12 @@ def _describe(entry: Facts, style: Style) -> dict[str, str | None]:
         "Modified": style.when(entry["modified_ns"]) if entry["modified_ns"] else None,
         "Commit": entry["commit"],
     }
+
+
+def _get_to_url(where: tuple[str, str, str], url: str, *, recursive: bool, offset: int) -> None:
+    if offset:
+        raise InvalidRequest("cannot use --offset with a URL")
+    repo, revision, path = where
+    with Progress("get file") as progress:
+        wanted = {"repo": repo, "revision": revision, "path": path, "url": url, "recursive": recursive}
+        connect().transfer("get_to_url", lambda said: progress.reach(said.get("size_bytes", 0)), **wanted)

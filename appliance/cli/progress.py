@@ -41,10 +41,17 @@ class Progress:
         """Count bytes that have been moved. Raises ApplianceError after `stop`."""
         if self._stopped.is_set():
             raise ApplianceError("stopped")
-        if not self._shown:
-            return
         with self._lock:
-            self._done += size_bytes
+            self._reach(self._done + size_bytes)
+
+    def reach(self, size_bytes: int) -> None:
+        """Tell how many bytes have been moved by now, where somebody else counts them."""
+        with self._lock:
+            self._reach(size_bytes)
+
+    def _reach(self, size_bytes: int) -> None:
+        self._done = size_bytes
+        if self._shown:
             if self._bar is None and time.monotonic() - self._started > _PATIENCE_S:
                 self._bar = _open_bar(self._label, self._total)
             if self._bar is not None:

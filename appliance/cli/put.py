@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -32,6 +32,9 @@ from appliance.cli.sending import Source, open_put, send_all
 from appliance.cli.tars import SUFFIXES, Readable, iter_members
 from appliance.errors import ApplianceError, InvalidRequest
 from appliance.names import clean_path, parse_reference
+
+if TYPE_CHECKING:
+    from appliance.control.client import Client
 
 _STDIN = "-"
 _PARALLEL = 10
@@ -44,6 +47,8 @@ _SMALL_BYTES = 256 * 1024  # what is read from an archive to be sent beside othe
 @click.option("-i", "--input-file", metavar="FILE|-", help="A file with one source on each line.")
 @click.option("-r", "--recursive", is_flag=True, help="Put everything below a directory or URL.")
 @click.option("-a", "--append", is_flag=True, help="Add to files that are there instead of replacing them.")
+@click.option("--literal-prefix", "literal", is_flag=True, help="With -r, a URL is where keys begin, not a directory.")
+@click.option("--skip-invalid", is_flag=True, help="Leave out objects whose keys can not be paths instead of failing.")
 @click.option("--full-path", is_flag=True, help="Keep the whole path of a source, not only its name.")
 @click.option("--untar", is_flag=True, help="Put what is in .tar, .tar.gz and .tgz files, or in the archive on stdin.")
 @click.option(
@@ -59,9 +64,14 @@ def put_file(
     parallelism: int,
     progress: bool,
     compress: bool,
+    literal: bool,
+    skip_invalid: bool,
     **how: bool,
 ) -> None:
-    """Put files, standard input (the default), or objects of another store at a URL into a repo, all in one commit."""
+    """Put files, standard input (the default), or objects of another store at a URL into a repo, all in one commit.
+
+    Objects that are there from an earlier put of the same URL, and have not changed since, are not fetched again.
+    """
     where = parse_reference(file)
     sources = [*named, *(_read_list(input_file) if input_file else ())] or [_STDIN]
     urls = [source for source in sources if "://" in source]
@@ -74,7 +84,8 @@ def put_file(
         with Progress("put file", _count_bytes(local), quiet=not progress) as shown:
             send_all(client, put, rules.expand(local), shown, parallel=parallelism)
         if urls:
-            client.call("put_urls", **target, put=put, path=where.path or "/", urls=urls, recursive=rules.recursive)
+            chosen = {"recursive": rules.recursive, "literal": literal, "skip_invalid": skip_invalid}
+            _fetch(client, quiet=not progress, **target, put=put, path=where.path or "/", urls=urls, **chosen)
         else:
             client.call("put_staged", **target, put=put)
 
@@ -185,6 +196,16 @@ def _count_bytes(names: Sequence[str]) -> int | None:
     if not all(Path(name).is_file() for name in names):
         return None
     return sum(Path(name).stat().st_size for name in names)
+
+
+def _fetch(client: "Client", *, quiet: bool, **wanted: Any) -> None:
+    """Let the appliance fetch what is at URLs, and say what it left out."""
+    with Progress("put file", quiet=quiet) as progress:
+        done = client.transfer("put_urls", lambda said: progress.reach(said.get("size_bytes", 0)), **wanted)
+    for name in done["skipped_keys"]:
+        click.echo(f"left out: {name}", err=True)
+    if more := done["skipped"] - len(done["skipped_keys"]):
+        click.echo(f"left out: {more} more", err=True)
 
 
 @contextmanager

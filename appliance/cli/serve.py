@@ -62,6 +62,9 @@ _Path = click.Path(path_type=Path)
     show_default=True,
     help="After which multipart uploads that are not finished are forgotten.",
 )
+@click.option(
+    "--allow-files", type=_Path, multiple=True, metavar="DIR", help="Let file:// URLs be below this directory. Repeatable."
+)
 @click.option("--ready-file", type=_Path, metavar="FILE", help="Written when every door is open, gone when they close.")
 def serve(
     data: Path | None,
@@ -69,6 +72,7 @@ def serve(
     mount: Path | None,
     write: tuple[str, ...],
     no_mount: bool,
+    allow_files: tuple[Path, ...],
     ready_file: Path | None,
     **rest: Any,
 ) -> None:
@@ -83,6 +87,7 @@ def serve(
         mount=None if no_mount else _make_mount_point(mount or DEFAULT_MOUNT),
         writable=frozenset(map(_parse_writable, write)),
         ready_file=ready_file.absolute() if ready_file else None,
+        file_roots=tuple(root.absolute() for root in allow_files),
         environment=dict(os.environ),
         **rest,
     )

@@ -35,6 +35,7 @@ class ProfileInfo:
     provider: str
     region: str | None
     endpoint: str | None
+    bucket: str | None
 
 
 class Calls:
@@ -165,6 +166,9 @@ class Calls:
         region: str | None = None,
         session_token: str | None = None,
         endpoint: str | None = None,
+        bucket: str | None = None,
+        path_style: bool | None = None,
+        ca_certificate: str | None = None,
         profile: str = "",
         dry_run: bool = False,
     ) -> str:
@@ -177,6 +181,9 @@ class Calls:
             region=region,
             session_token=session_token,
             endpoint=endpoint,
+            bucket=bucket,
+            path_style=path_style,
+            ca_certificate=ca_certificate,
         )
         if not dry_run:
             self._app.profiles.put(kept)
@@ -184,7 +191,7 @@ class Calls:
 
     def list_storage(self) -> list[ProfileInfo]:
         return [
-            ProfileInfo(profile.name, profile.provider, profile.region, profile.endpoint)
+            ProfileInfo(profile.name, profile.provider, profile.region, profile.endpoint, profile.bucket)
             for profile in self._app.profiles.list_profiles()
         ]
 

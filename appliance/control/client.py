@@ -3,7 +3,7 @@
 import http.client
 import json
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -82,6 +82,13 @@ class Client:
                     return
                 yield answer["result"]
             raise http.client.IncompleteRead(b"")
+
+    def transfer(self, name: str, progress: Callable[[dict[str, Any]], object], **arguments: Any) -> Any:
+        """Make a call that takes its time and return its result; `progress` is told how far it is, a few times a second."""
+        said: dict[str, Any] = {}
+        for said in self.iterate(name, **arguments):
+            progress(said.get("progress", {}))
+        return said["done"]
 
     def export(self, repos: Sequence[str]) -> Iterator[bytes]:
         """Yield an export of some repos, or of everything."""

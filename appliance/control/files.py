@@ -1,24 +1,17 @@
-"""Putting and getting files: local ones in two steps (bytes first, then all paths in one commit), URLs by the appliance."""
+"""Putting and getting files: local ones in two steps (bytes first, then all paths in one commit); URLs are in `transfers`."""
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import islice
-from threading import Event
 
 from appliance.app import App
 from appliance.control.describing import FileInfo, describe_directory, describe_file
-from appliance.errors import FileNotFound, InvalidPath, InvalidRequest
-from appliance.external.transfers import RemoteObject, download, iter_objects
-from appliance.external.urls import parse_url
+from appliance.errors import InvalidRequest
 from appliance.globs import Glob, compile_glob
 from appliance.httpd import FileSlice
 from appliance.names import check_path, clean_path
 from appliance.store import Db, Store, blobs, files, history, listings, matching, snapshots, staging
-from appliance.store.blobs import Content, Extent, StagedBlob
+from appliance.store.blobs import Extent, StagedBlob
 from appliance.store.snapshots import Entry, Snapshot
-
-_PARALLEL = 8
 
 
 class FileCalls:
@@ -44,47 +37,6 @@ class FileCalls:
     def discard_put(self, put: str) -> None:
         """Forget the files that were sent."""
         self._store.write(lambda db: staging.discard_put(db, put))
-
-    def put_urls(
-        self, put: str, repo: str, branch: str, path: str, urls: list[str], recursive: bool = False, append: bool = False
-    ) -> dict[str, object]:
-        """Fetch objects from other stores into one commit, together with files that were sent before.
-
-        Nothing is committed unless all of them arrived. With one object and no trailing slash `path` is its name; else it
-        is the directory they are put below.
-        """
-        with self._store.snapshot() as db:
-            single = len(urls) == 1 and not staging.get_total(db, put).files
-        number = size_bytes = 0
-        for url in urls:
-            for target, content in self._fetch(url, path, recursive=recursive, single=single):
-                self._store.write(partial(staging.add_file, put_id=put, path=target, content=content))
-                number, size_bytes = number + 1, size_bytes + content.size_bytes
-        if not number:
-            raise FileNotFound(f"nothing found at {', '.join(urls)}")
-        commit = self.put_staged(put, repo, branch, append=append)
-        return {"commit": commit, "files": number, "size_bytes": size_bytes}
-
-    def _fetch(self, text: str, path: str, *, recursive: bool, single: bool) -> Iterator[tuple[str, Content]]:
-        url = parse_url(text)
-        stop = Event()
-        objects = iter_objects(url, self._app.profiles, recursive=recursive)
-        named = ((_target(path, found, exact=single and not recursive), found) for found in objects)
-        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="ingress") as pool:
-            try:
-                # A window of objects at a time: the listing may be of any length.
-                while window := list(islice(named, _PARALLEL * 4)):
-                    targets = [check_path(target, strict=self._strict) for target, _ in window]
-                    contents = pool.map(lambda item: self._download(item[1], stop), window)
-                    yield from zip(targets, contents, strict=True)
-            finally:
-                stop.set()
-
-    def _download(self, found: RemoteObject, stop: Event) -> Content:
-        with self._store.blobs.receive() as receiver:
-            download(found, self._app.profiles, receiver.write, stop=stop.is_set)
-            staged = receiver.finish()
-        return keep(self._store, staged)
 
     def inspect_file(self, repo: str, revision: str, path: str) -> FileInfo:
         with self._store.snapshot() as db:
@@ -134,12 +86,6 @@ class FileCalls:
             history.end_write(db, writing)
 
         self._store.write(delete)
-
-
-def keep(store: Store, staged: StagedBlob) -> Content:
-    """Make staged bytes permanent under their digest, for a put that follows."""
-    store.blobs.publish(staged)
-    return store.write(lambda db: blobs.record(db, staged))
 
 
 def stage_file(store: Store, put: str, path: str, position: int, staged: StagedBlob, *, strict: bool) -> None:
@@ -199,12 +145,3 @@ def _skip(extents: Iterable[Extent], offset: int) -> Iterator[FileSlice]:
         offset -= skipped
         if skipped < extent.size_bytes:
             yield FileSlice(extent.file, extent.data, extent.offset + skipped, extent.size_bytes - skipped)
-
-
-def _target(path: str, found: RemoteObject, *, exact: bool) -> str:
-    if exact and path.strip("/") and not path.endswith("/"):
-        return clean_path(path)
-    relative = found.relative_path
-    if "//" in relative or relative.startswith("/"):
-        raise InvalidPath(f"path (/{relative}) invalid: empty path elements are not allowed")
-    return f"{clean_path(path).rstrip('/')}/{relative}"

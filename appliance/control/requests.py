@@ -9,7 +9,7 @@ from typing import Any
 
 from appliance.app import App
 from appliance.errors import ApplianceError, InvalidRequest
-from appliance.external.transfers import require_offered
+from appliance.external.transfers import require_remote
 from appliance.external.urls import parse_url
 from appliance.names import CommitId, is_commit_id
 from appliance.pipelines.spec import Spec, check_supported, leaves, parse_specs, to_json
@@ -65,7 +65,7 @@ class Requests:
         for spec in specs:
             check_supported(spec)
             if spec.egress_url:
-                require_offered(parse_url(spec.egress_url))
+                require_remote(parse_url(spec.egress_url))
 
         def create(db: Db) -> list[str]:
             for spec in specs:

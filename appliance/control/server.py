@@ -30,6 +30,7 @@ from appliance.control.mount import MountCalls
 from appliance.control.requests import Requests
 from appliance.control.streams import Spool, Streams
 from appliance.control.transactions import Transactions, arguments_type, collect_requests
+from appliance.control.transfers import TransferCalls, iter_transfer
 from appliance.control.upkeep import BodyReader, UpkeepCalls, iter_pieces
 from appliance.errors import ApplianceError, InvalidRequest, NotFound
 from appliance.httpd import BodyTooLarge, Reply, Request
@@ -83,6 +84,7 @@ class Control:
         )
         self._streams = _collect(Streams(), skip=1)
         self._upkeep = _collect(UpkeepCalls(app))
+        self._transfers = _collect(TransferCalls(app), skip=1)
         del self._calls["add"]  # what a request inside a transaction does
 
     async def handle(self, request: Request) -> Reply:
@@ -123,6 +125,8 @@ class Control:
             return await self._subscribe(_decode(name, body, Subscription))
         if name == "logs":
             return await self._logs(_decode(name, body, WantedLogs))
+        if name in self._transfers:
+            return self._transfer(name, body)
         call = self._calls.get(name)
         if call is None:
             raise NotFound(f"no such call: {name}")
@@ -144,6 +148,12 @@ class Control:
             spool.close()
             raise
         return Reply(200, [_LINES], spool.lines())
+
+    def _transfer(self, name: str, body: bytes) -> Reply:
+        call = self._transfers[name]
+        arguments = _fields(_decode(name, body, call.arguments))
+        lines = iter_transfer(lambda running: call.method(running, **arguments))
+        return Reply(200, [_LINES], lines)
 
     async def _subscribe(self, wanted: Subscription) -> Reply:
         store, repo, branch = self._app.store, wanted.repo, wanted.branch

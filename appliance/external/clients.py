@@ -1,116 +1,85 @@
-"""Opening a bucket at somebody else's, and saying in one line why something went wrong there.
+"""Opening a bucket at Amazon, Google, Microsoft, or at whoever speaks as they do.
 
-Only this module, `ingress` and `egress` know obstore. Its errors are Rust structures in text form, with request, reply and
-debug output; `explain` takes from them what a reader needs. None of them is ever chained to ours: a reply may echo a
-token.
+Only this module, `failures`, `objects` and `egress` know obstore.
 """
 
 from __future__ import annotations
 
-import html
-import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
-from obstore.exceptions import BaseError, PreconditionError
-from obstore.store import S3Store
+from obstore.store import AzureStore, GCSStore, S3Store
 
-from appliance.errors import TransferFailed, Unsupported
+from appliance.errors import InvalidRequest, Unsupported
+from appliance.external.amazon import find_file_credentials
 from appliance.external.credentials import Profile, Profiles
-from appliance.external.urls import ObjectUrl
+from appliance.external.failures import REMOTE_ERRORS, explain
+from appliance.external.places import ACCOUNT_VARIABLE, Place, find_place
+from appliance.external.urls import ObjectUrl, Provider
 
 if TYPE_CHECKING:
     # Only in the library's stubs, not in the library.
     from obstore import ObjectMeta
-    from obstore.store import ClientConfig, RetryConfig, S3Config, S3Credential
+    from obstore.store import AzureAccessKey, AzureConfig, ClientConfig, GCSConfig, RetryConfig, S3Config, S3Credential
 
 # What moves in memory at a time, and the size of a part.
 PIECE_BYTES: Final = 8 << 20
 
-Direction = Literal["in", "out"]
+# What is said about an object under names of its own; everything else is metadata of whoever put it there.
+CONTENT_HEADERS: Final = ("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Type")
 
-# What obstore raises: its own tree, and two built-in classes for a missing object and for a key it can not express.
-REMOTE_ERRORS: Final = (BaseError, FileNotFoundError, ValueError)
+Direction = Literal["in", "out"]
+AnyStore = S3Store | GCSStore | AzureStore
 
 # A request may take long, so its whole time is hardly limited; what is limited is waiting for nothing. The clock for
 # reading runs while a body is sent, too, hence the patience on the way out: 8 MiB parts, sixteen of them, a slow line.
 _SILENCE: Final[dict[Direction, str]] = {"in": "20s", "out": "300s"}
-_RETRY: Final[RetryConfig] = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
-
-_STATUS = re.compile(r"status code: (\d{3})\s*([A-Za-z' -]*)")
-_CODE = re.compile(r"<Code>\s*([^<]+?)\s*</Code>")
-_MESSAGE = re.compile(r"<Message>\s*([^<]+?)\s*</Message>")
-_SYSTEM_MESSAGE = re.compile(r'(?:message|error): "([^"\\]+)"')
-_REQUEST = re.compile(r"^.*?Error performing [A-Z]+ (https?://[^/\s]+)\S* in .*? - ", re.DOTALL)
-# Where the library asks last, when nothing else gives credentials: the machine it may run on in the cloud.
-_INSTANCE_ROLE = re.compile(r"https?://[^/\s]+/latest/(api/token|meta-data)")
-_TRY_AGAIN_STATUS: Final = {408, 409, 429}
-_TRY_AGAIN_CODES: Final = {"RequestTimeout", "NoSuchUpload", "BadDigest", "IncompleteBody"}
-_LONGEST: Final = 400
+# Egress has tries of its own around these.
+_RETRY: Final[dict[Direction, RetryConfig]] = {
+    "in": {"max_retries": 5, "retry_timeout": timedelta(seconds=60)},
+    "out": {"max_retries": 2, "retry_timeout": timedelta(seconds=10)},
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """An open bucket, and what must not appear in a message about it."""
+    """An open bucket, where it is, and what must not appear in a message about it."""
 
-    store: S3Store
+    store: AnyStore
+    place: Place
     hidden: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a request failed: one line without secrets, the status if there was a reply, and if a new try may help.
-
-    `changed` says that the object is not the one the request was for.
-    """
-
-    cause: str
-    status: int | None
-    retryable: bool
-    changed: bool
-
-
-def require_offered(url: ObjectUrl) -> None:
-    """Raise Unsupported for an address whose provider has no transfers yet."""
-    if url.provider != "amazon":
-        raise Unsupported(f"{url.scheme}:// is not offered yet, only s3:// and what speaks it")
+def require_remote(url: ObjectUrl) -> None:
+    """Raise Unsupported for an address that nothing can be written to."""
+    if url.provider == "http":
+        raise Unsupported(f"{url.name()}: {url.scheme}:// is for reading")
+    if url.provider == "disk":
+        raise Unsupported(
+            f"{url.name()}: {url.scheme}:// is for reading; `get file -o` with a path writes files of this machine"
+        )
 
 
 def open_bucket(url: ObjectUrl, profiles: Profiles, direction: Direction) -> Bucket:
     """The bucket of an address, with the profile that fits or else the provider's standard environment.
 
-    Sends nothing. Raises Unsupported, and what `Profiles.find` raises.
+    Sends nothing. Raises Unsupported for what is no bucket, InvalidRequest for credentials that can not be used, and what
+    `Profiles.find` raises.
     """
-    require_offered(url)
-    profile = profiles.find(url)
-    endpoint = url.endpoint or (profile.endpoint if profile else None)
-    region = url.region or (profile.region if profile else None)
-    store = _open_store(url.bucket, endpoint, region, url.path_style is not False, profile, direction)
-    return Bucket(store, profile.hidden() if profile else ())
-
-
-def explain(error: Exception, hidden: Sequence[str]) -> Failure:
-    """What one of REMOTE_ERRORS says."""
-    text, _, debug = str(error).partition("\n\nDebug source:")
-    found = _STATUS.search(text)
-    status = int(found[1]) if found else None
-    code = _first(_CODE, text)
-    no_role = _INSTANCE_ROLE.search(text) is not None
-    return Failure(
-        cause=_one_line("no credentials: no profile fits, no variables are set" if no_role else _cause(text, debug), hidden),
-        status=status,
-        retryable=not no_role and _may_pass(text, status, code),
-        changed=isinstance(error, PreconditionError),
-    )
-
-
-def failed(name: str, failure: Failure) -> TransferFailed:
-    """The error that says so of one object or bucket."""
-    return TransferFailed(f"{name}: {failure.cause}")
+    require_remote(url)
+    place = find_place(url, profiles)
+    hidden = place.profile.hidden() if place.profile else ()
+    try:
+        store = _OPENERS[url.provider](place, direction)
+    except REMOTE_ERRORS as error:
+        failure = explain(error, hidden)
+    else:
+        return Bucket(store, place, hidden)
+    raise InvalidRequest(f"{url.name()}: can not be opened: {failure.cause}")
 
 
 def bare_etag(meta: ObjectMeta) -> str | None:
@@ -118,43 +87,78 @@ def bare_etag(meta: ObjectMeta) -> str | None:
     return (meta["e_tag"] or "").strip('"') or None
 
 
-def never() -> bool:
-    """The `stop` of who never stops."""
-    return False
-
-
 # One client keeps its connections, and building one takes as long as a short request.
 @lru_cache(maxsize=16)
-def _open_store(
-    bucket: str,
-    endpoint: str | None,
-    region: str | None,
-    path_style: bool,
-    profile: Profile | None,
-    direction: Direction,
-) -> S3Store:
+def _open_amazon(place: Place, direction: Direction) -> S3Store:
+    return S3Store(
+        place.bucket,
+        config=_amazon_config(place),
+        client_options=_client_options(place, direction),
+        retry_config=_RETRY[direction],
+        credential_provider=_AmazonKey(place.profile) if place.profile else find_file_credentials(),
+    )
+
+
+@lru_cache(maxsize=16)
+def _open_google(place: Place, direction: Direction) -> GCSStore:
+    config: GCSConfig = {}
+    if place.profile is not None:
+        config["service_account_key"] = place.profile.secret_access_key
+        config["skip_signature"] = False
+    if place.endpoint is not None:
+        config["base_url"] = place.endpoint
+    return GCSStore(
+        place.bucket, config=config, client_options=_client_options(place, direction), retry_config=_RETRY[direction]
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=16)
+def _open_microsoft(place: Place, direction: Direction) -> AzureStore:
+    if place.account is None:
+        raise InvalidRequest(
+            f"no account for the container {place.bucket}: `deploy storage microsoft`, wasb://container@account/…, "
+            f"or the variable {ACCOUNT_VARIABLE} names one"
+        )
+    config: AzureConfig = {"account_name": place.account}
+    if place.endpoint is not None:
+        config["endpoint"] = place.endpoint
+    if place.profile is not None:
+        config["skip_signature"] = False
+    return AzureStore(
+        place.bucket,
+        config=config,
+        client_options=_client_options(place, direction),
+        retry_config=_RETRY[direction],
+        credential_provider=_MicrosoftKey(place.profile) if place.profile else None,
+    )
+
+
+_OPENERS: Final[dict[Provider, Callable[[Place, Direction], AnyStore]]] = {
+    "amazon": _open_amazon,
+    "google": _open_google,
+    "microsoft": _open_microsoft,
+}
+
+
+def _client_options(place: Place, direction: Direction) -> ClientConfig:
     options: ClientConfig = {
         "allow_http": True,
         "connect_timeout": "5s",
         "read_timeout": _SILENCE[direction],
         "timeout": "1d",
     }
-    return S3Store(
-        bucket,
-        config=_config(bucket, endpoint, region, path_style, profile),
-        client_options=options,
-        retry_config=_RETRY,
-        credential_provider=_Signer(profile) if profile else None,
-    )
+    if place.profile is not None and place.profile.ca_certificate is not None:
+        options["root_certificate"] = place.profile.ca_certificate
+    return options
 
 
-def _config(bucket: str, endpoint: str | None, region: str | None, path_style: bool, profile: Profile | None) -> S3Config:
-    config: S3Config = {"virtual_hosted_style_request": not path_style}
-    if endpoint is not None:
-        config["endpoint"] = endpoint if path_style else _hosted(endpoint, bucket)
-    if region is not None:
-        config["region"] = region
-    if profile is not None:
+def _amazon_config(place: Place) -> S3Config:
+    config: S3Config = {"virtual_hosted_style_request": not place.path_style}
+    if place.endpoint is not None:
+        config["endpoint"] = place.endpoint if place.path_style else _hosted(place.endpoint, place.bucket)
+    if place.region is not None:
+        config["region"] = place.region
+    if place.profile is not None:
         config["skip_signature"] = False
     return config
 
@@ -166,7 +170,7 @@ def _hosted(endpoint: str, bucket: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Signer:
+class _AmazonKey:
     """Gives the library a profile's keys.
 
     Keys in its configuration would be joined by a session token from the environment, and be shown with it.
@@ -183,39 +187,11 @@ class _Signer:
         }
 
 
-def _cause(text: str, debug: str) -> str:
-    found = _STATUS.search(text)
-    code, message = _first(_CODE, text), _first(_MESSAGE, text)
-    if code or message:
-        return f"{message} ({code})" if code and message else code or message
-    if found:
-        return f"{found[1]} {found[2].strip()}"
-    if "HTTP error:" in text:
-        return _transport_cause(text, debug)
-    return _REQUEST.sub("", text) if _REQUEST.match(text) else text.partition(": ")[2] or text
+@dataclass(frozen=True, slots=True)
+class _MicrosoftKey:
+    """Gives the library an account's key, and nothing of the environment with it."""
 
+    profile: Profile
 
-def _transport_cause(text: str, debug: str) -> str:
-    host = _first(_REQUEST, text)
-    if "TimedOut" in debug or "kind: Timeout" in debug:
-        return f"no answer from {host} in time"
-    said = _SYSTEM_MESSAGE.findall(debug)
-    return f"can not reach {host}: {said[-1] if said else text.rpartition('HTTP error: ')[2]}"
-
-
-def _may_pass(text: str, status: int | None, code: str) -> bool:
-    if status is None:
-        return "HTTP error:" in text
-    return status >= 500 or status in _TRY_AGAIN_STATUS or code in _TRY_AGAIN_CODES
-
-
-def _first(pattern: re.Pattern[str], text: str) -> str:
-    found = pattern.search(text)
-    return html.unescape(found[1]) if found else ""
-
-
-def _one_line(text: str, hidden: Sequence[str]) -> str:
-    for secret in hidden:
-        text = text.replace(secret, "***")
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST else line[:_LONGEST] + "…"
+    def __call__(self) -> AzureAccessKey:
+        return {"access_key": self.profile.secret_access_key, "expires_at": None}

@@ -4,7 +4,10 @@ A secret is in that file and in a Profile, and nowhere else: not in a repr, a me
 profile serves is decided here; how it signs is the library's business.
 """
 
+import binascii
+import json
 import os
+import re
 import secrets
 import threading
 from collections.abc import Iterator
@@ -24,10 +27,11 @@ _KNOWN: Final = ("amazon", "google", "microsoft")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What a provider wants to know about us, for one endpoint or for the provider's own.
+    """What a provider wants to know about us, for one endpoint or for the provider's own, there for one bucket or any.
 
     For `microsoft` the two keys are account name and account key; for `google` the secret is the text of the
-    credentials file. An empty `name` becomes `profile_name()`. Raises InvalidRequest for values no request could carry.
+    credentials file, of a service account. `ca_certificate` is PEM text, trusted beside what the system trusts. An empty
+    `name` becomes `profile_name()`. Raises InvalidRequest for values no request could carry.
     """
 
     provider: Provider
@@ -37,6 +41,9 @@ class Profile:
     region: str | None = None
     session_token: str | None = field(default=None, repr=False)
     endpoint: str | None = None
+    bucket: str | None = None
+    path_style: bool | None = None
+    ca_certificate: str | None = None
 
     def __post_init__(self) -> None:
         if self.provider not in _KNOWN:
@@ -49,11 +56,47 @@ class Profile:
             check_region(self.region)
         if self.endpoint is not None:
             object.__setattr__(self, "endpoint", normal_endpoint(self.endpoint))
-        object.__setattr__(self, "name", self.name or profile_name(self.provider, self.endpoint))
+        if self.ca_certificate is not None and "-----BEGIN CERTIFICATE-----" not in self.ca_certificate:
+            raise InvalidRequest("a CA certificate is a PEM file: -----BEGIN CERTIFICATE-----")
+        _SECRETS[self.provider](self)
+        object.__setattr__(self, "name", self.name or profile_name(self.provider, self.endpoint, self.bucket))
 
     def hidden(self) -> tuple[str, ...]:
         """What must never be shown, for the last filter in front of a message."""
-        return tuple(value for value in (self.secret_access_key, self.session_token) if value)
+        inside = json.loads(self.secret_access_key)["private_key"] if self.provider == "google" else None
+        return tuple(value for value in (self.secret_access_key, self.session_token, inside) if value)
+
+
+def _check_anything(_profile: Profile) -> None:
+    """Amazon's secrets are any text."""
+
+
+def _check_google(profile: Profile) -> None:
+    try:
+        given = json.loads(profile.secret_access_key)
+    except ValueError:
+        given = None
+    if isinstance(given, dict) and given.get("type", "service_account") != "service_account":
+        kind = str(given["type"])[:40]
+        raise InvalidRequest(
+            f"these are credentials of type {kind!r}, not of a service account: "
+            "start the appliance with GOOGLE_APPLICATION_CREDENTIALS naming the file instead"
+        )
+    if not isinstance(given, dict) or not isinstance(given.get("private_key"), str) or "client_email" not in given:
+        raise InvalidRequest("a Google credentials file is JSON with client_email and private_key")
+
+
+def _check_microsoft(profile: Profile) -> None:
+    try:
+        binascii.a2b_base64(profile.secret_access_key, strict_mode=True)
+    except ValueError:
+        raise InvalidRequest("an Azure account key is base64") from None
+    if not _ACCOUNT.fullmatch(profile.access_key_id):
+        raise InvalidRequest(f"malformed Azure account name: {profile.access_key_id!r}")
+
+
+_ACCOUNT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_SECRETS: Final = {"amazon": _check_anything, "google": _check_google, "microsoft": _check_microsoft}
 
 
 @dataclass(slots=True)
@@ -113,11 +156,10 @@ class Profiles:
         _write_private(self._path, msgspec.json.format(msgspec.json.encode(saved), indent=2))
 
 
-def profile_name(provider: str, endpoint: str | None) -> str:
-    """The name of a profile that was given none: the provider, for an endpoint followed by its host and port."""
-    if endpoint is None:
-        return provider
-    return f"{provider}-{urlsplit(endpoint).netloc.replace(':', '-')}"
+def profile_name(provider: str, endpoint: str | None, bucket: str | None = None) -> str:
+    """The name of a profile that was given none: the provider, then the endpoint's host and port, then the bucket."""
+    host = urlsplit(endpoint).netloc.replace(":", "-") if endpoint else None
+    return "-".join(part for part in (provider, host, bucket) if part)
 
 
 def _named(profiles: list[Profile], url: ObjectUrl) -> Profile:
@@ -130,10 +172,17 @@ def _named(profiles: list[Profile], url: ObjectUrl) -> Profile:
 
 
 def _fitting(profiles: list[Profile], url: ObjectUrl) -> Iterator[Profile]:
-    latest = [profile for profile in reversed(profiles) if profile.provider == url.provider]
+    latest = [profile for profile in reversed(profiles) if profile.provider == url.provider and _may_serve(profile, url)]
+    latest.sort(key=lambda profile: profile.bucket is None)  # stable: what is for this bucket alone comes first
     yield from (profile for profile in latest if profile.endpoint == url.endpoint)
     # An address without endpoint may mean the only store there is; a profile without one serves any of its provider.
     yield from (profile for profile in latest if url.endpoint is None or profile.endpoint is None)
+
+
+def _may_serve(profile: Profile, url: ObjectUrl) -> bool:
+    """Whether a profile is for the address's bucket, and for the account if that names one."""
+    account = url.account is None or url.account == profile.access_key_id
+    return account and profile.bucket in (None, url.bucket)
 
 
 def _write_private(path: Path, content: bytes) -> None:

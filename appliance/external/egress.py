@@ -7,10 +7,11 @@ yes, the call ends with TransferFailed. Messages name the object and the cause i
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from email.header import Header
 from typing import TYPE_CHECKING, Final
@@ -18,9 +19,10 @@ from typing import TYPE_CHECKING, Final
 import obstore
 
 from appliance.errors import ApplianceError, TransferFailed
-from appliance.external.clients import PIECE_BYTES, REMOTE_ERRORS, Bucket, bare_etag, explain, failed, never, open_bucket
+from appliance.external.clients import CONTENT_HEADERS, PIECE_BYTES, Bucket, bare_etag, open_bucket
 from appliance.external.credentials import Profiles
-from appliance.external.urls import ObjectUrl, join_key
+from appliance.external.failures import REMOTE_ERRORS, explain, failed, never
+from appliance.external.urls import ObjectUrl, Provider, join_key
 
 if TYPE_CHECKING:
     # Only in the library's stubs, not in the library.
@@ -29,7 +31,14 @@ if TYPE_CHECKING:
 # S3 takes ten thousand parts for an object.
 _MOST_PARTS: Final = 10_000
 _PARTS_AT_ONCE: Final = 2
-_ETAG_KEY: Final = "appliance-etag"
+_LARGE_AT_ONCE: Final = 3
+_POLL_S: Final = 0.2
+_ETAG_KEYS: Final[dict[Provider, str]] = {
+    "amazon": "appliance-etag",
+    "google": "appliance-etag",
+    "microsoft": "appliance_etag",  # names there are identifiers
+}
+_NO_IDENTIFIER = re.compile(r"^(?=[0-9])|[^A-Za-z0-9_]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +74,19 @@ def upload_all(
     parallel: int = 8,
     tries: int = 4,
     stop: Callable[[], bool] = never,
+    result: EgressResult | None = None,
 ) -> EgressResult:
     """Upload files to `<url>/<path>`, some at a time; what is there with the same size and ETag is left alone.
 
-    `items` is read in this thread, no further than there are uploads under way. What may pass is tried again with
-    pauses. The first failure ends all: TransferFailed for the other side's and for a file that can not be read, any
-    other error of ours as it is. What was uploaded before stays. Memory is bounded by `parallel` times
-    three pieces of 8 MiB, larger ones for a file above 78 GiB.
+    `result`, if given, counts while it goes on. `items` is read in this thread, no further than there are uploads under
+    way. What may pass is tried again with pauses. The first failure ends all: TransferFailed for the other side's and for
+    a file that can not be read, any other error of ours as it is. What was uploaded before stays. Memory is bounded by
+    `parallel` pieces of 8 MiB and three objects in parts, of three pieces each; parts are larger above 78 GiB.
 
-    Large objects, and those whose ETag is one of several parts, get the metadata `appliance-etag`: the other side makes
-    an ETag of its own for them, and by ours they are known the next time.
+    Large objects, those whose ETag is one of several parts, and all in Azure get the metadata `appliance-etag`: the other
+    side makes an ETag of its own for them, and by ours they are known the next time.
     """
-    egress = _Egress(url, open_bucket(url, profiles, "out"), parallel, tries, stop)
+    egress = _Egress(url, open_bucket(url, profiles, "out"), parallel, tries, stop, result or EgressResult())
     with ThreadPoolExecutor(max_workers=parallel, thread_name_prefix="egress") as pool:
         try:
             for item in items:
@@ -100,20 +110,24 @@ class _SourceFailed(Exception):
 class _Egress:
     """One call of upload_all: the state its threads share. The first failure counts and ends the others."""
 
-    def __init__(self, url: ObjectUrl, bucket: Bucket, parallel: int, tries: int, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, url: ObjectUrl, bucket: Bucket, parallel: int, tries: int, stop: Callable[[], bool], result: EgressResult
+    ) -> None:
         self._url = url
         self._bucket = bucket
         self._tries = tries
         self._stop = stop
         self._places = threading.Semaphore(parallel)
+        self._large = threading.Semaphore(_LARGE_AT_ONCE)
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._failure: BaseException | None = None
-        self._result = EgressResult()
+        self._result = result
 
     def wait_for_place(self) -> None:
-        """Wait until one upload less than `parallel` is under way, and count one more."""
-        self._places.acquire()
+        """Wait until one upload less than `parallel` is under way or everything is over, and count one more."""
+        while not self._places.acquire(timeout=_POLL_S) and not self.over():
+            pass
 
     def over(self) -> bool:
         """Whether nothing more should be begun: something failed, or the caller wants to stop."""
@@ -165,13 +179,14 @@ class _Egress:
     def _send_once(self, key: str, item: Outgoing) -> bool:
         if item.etag is not None and self._is_there(key, item):
             return False
-        with closing(self._iter_source(key, item)) as source:
+        is_large = item.size_bytes > PIECE_BYTES
+        with self._large if is_large else nullcontext(), closing(self._iter_source(key, item)) as source:
             obstore.put(
                 self._bucket.store,
                 key,
-                b"".join(source) if item.size_bytes <= PIECE_BYTES else source,
-                attributes=_attributes(item),
-                use_multipart=item.size_bytes > PIECE_BYTES,
+                source if is_large else b"".join(source),
+                attributes=_attributes(item, self._url.provider),
+                use_multipart=is_large,
                 chunk_size=max(PIECE_BYTES, -(-item.size_bytes // _MOST_PARTS)),
                 max_concurrency=_PARTS_AT_ONCE,
             )
@@ -185,7 +200,7 @@ class _Egress:
                 raise
             # Missing; or keys that may write and not read; or metadata the library can not read. Writing will tell.
             return False
-        etags = (bare_etag(found.meta), found.attributes.get(_ETAG_KEY))
+        etags = (bare_etag(found.meta), found.attributes.get(_ETAG_KEYS[self._url.provider]))
         return found.meta["size"] == item.size_bytes and item.etag in etags
 
     def _iter_source(self, key: str, item: Outgoing) -> Generator[bytes]:
@@ -215,13 +230,19 @@ class _Egress:
         return not any(self._ending.wait(0.15) or self.over() for _ in range(slices))
 
 
-def _attributes(item: Outgoing) -> Attributes:
-    attributes: Attributes = {name: _header_text(value) for name, value in item.metadata.items()}
+def _attributes(item: Outgoing, provider: Provider) -> Attributes:
+    attributes: Attributes = {_attribute(name, provider): _header_text(text) for name, text in item.metadata.items()}
     if item.content_type:
         attributes["Content-Type"] = item.content_type
-    if item.etag and (item.size_bytes > PIECE_BYTES or "-" in item.etag):
-        attributes[_ETAG_KEY] = item.etag
+    # Where the other side's own ETag is not the MD5 of the bytes.
+    if item.etag and (provider == "microsoft" or item.size_bytes > PIECE_BYTES or "-" in item.etag):
+        attributes[_ETAG_KEYS[provider]] = item.etag
     return attributes
+
+
+def _attribute(name: str, provider: Provider) -> str:
+    """A metadata name as the provider takes it."""
+    return name if provider != "microsoft" or name in CONTENT_HEADERS else _NO_IDENTIFIER.sub("_", name)
 
 
 def _header_text(value: str) -> str:

@@ -1,7 +1,19 @@
 """Transfers from and to other people's object stores: what the rest of the package calls."""
 
-from appliance.external.clients import require_offered
+from appliance.external.clients import require_remote
 from appliance.external.egress import EgressResult, Outgoing, upload_all
-from appliance.external.ingress import RemoteObject, download, iter_objects
+from appliance.external.ingress import download, iter_objects
+from appliance.external.mirror import delete_others
+from appliance.external.remote import Received, RemoteObject
 
-__all__ = ["EgressResult", "Outgoing", "RemoteObject", "download", "iter_objects", "require_offered", "upload_all"]
+__all__ = [
+    "EgressResult",
+    "Outgoing",
+    "Received",
+    "RemoteObject",
+    "delete_others",
+    "download",
+    "iter_objects",
+    "require_remote",
+    "upload_all",
+]

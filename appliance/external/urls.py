@@ -3,7 +3,7 @@
     s3://bucket/key                             gs://bucket/key, gcs://bucket/key
     minio://host:port/bucket/key                azblob://container/key
     http://host/path, https://host/path         wasb://container@account[.blob.core.windows.net]/key
-                                                wasb://account/container/key, as://account/container/key
+    file:///path, local:///path                 wasb://account/container/key, as://account/container/key
 
 A key is percent-decoded, so every key can be written, and otherwise literal: no wildcards, `#` belongs to it. Slashes
 around it are dropped. After `?` come `endpoint`, `region`, `profile`, `disableSSL` and `s3ForcePathStyle`.
@@ -12,11 +12,11 @@ around it are dropped. After `?` come `endpoint`, `region`, `profile`, `disableS
 import re
 from dataclasses import dataclass, field
 from typing import Final, Literal
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
-from appliance.errors import InvalidRequest, Unsupported
+from appliance.errors import InvalidRequest
 
-Provider = Literal["amazon", "google", "microsoft", "http"]
+Provider = Literal["amazon", "google", "microsoft", "http", "disk"]
 
 _PROVIDERS: Final[dict[str, Provider]] = {
     "s3": "amazon",
@@ -28,8 +28,9 @@ _PROVIDERS: Final[dict[str, Provider]] = {
     "as": "microsoft",
     "http": "http",
     "https": "http",
+    "file": "disk",
+    "local": "disk",
 }
-_REFUSED: Final = {"file": "it would open this machine's disk", "local": "it would open this machine's disk"}
 _OPTIONS: Final = {"endpoint", "region", "profile", "disableSSL", "s3ForcePathStyle"}
 _BOOLEANS: Final = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
 _AZURE_HOST: Final = ".blob.core.windows.net"
@@ -47,7 +48,8 @@ class ObjectUrl:
     """An object, or everything below a prefix, at a provider.
 
     `key` has no slash at either end and is empty for a whole bucket. `text` is the address as it was given, without
-    user, password and whatever else may be secret. For http, `bucket` is host and port, and `private` the whole address.
+    user, password and whatever else may be secret. For http, `bucket` is host and port, and `private` the whole address;
+    for a file of this machine `bucket` is empty, and `key` the absolute path without its first slash.
     """
 
     provider: Provider
@@ -70,6 +72,20 @@ class ObjectUrl:
         """One object in words for a message: this one, or `key` of the same bucket."""
         return f"{self.scheme}://{self.bucket}/{self.key if key is None else key}"
 
+    def address(self, key: str, *, endpoint: str | None = None, account: str | None = None) -> str:
+        """One object as an address that stands for it wherever it is read again, in ASCII and without secrets.
+
+        `endpoint` and `account` are what this one was opened with, where the address itself leaves that to a profile.
+        """
+        if self.provider in ("http", "disk"):
+            return f"{self.scheme}://{self.bucket}/{quote(key)}"
+        where = endpoint or self.endpoint
+        if self.provider == "microsoft":
+            address = f"wasb://{self.bucket}@{account or self.account}/{quote(key)}"
+        else:
+            address = f"{'s3' if self.provider == 'amazon' else 'gs'}://{self.bucket}/{quote(key)}"
+        return f"{address}?endpoint={quote(where, safe=':/')}" if where else address
+
 
 @dataclass(frozen=True, slots=True)
 class _Options:
@@ -83,14 +99,14 @@ class _Options:
 def parse_url(text: str) -> ObjectUrl:
     """Read an address.
 
-    Raises InvalidRequest, and Unsupported for `file://` and `local://`; the messages repeat no secret.
+    Raises InvalidRequest; its message repeats no secret.
     """
     parts = _split(text)
     scheme = parts.scheme
-    if scheme in _REFUSED:
-        raise Unsupported(f"{scheme}:// is not offered: {_REFUSED[scheme]}")
     if scheme not in _PROVIDERS:
         raise InvalidRequest(f"unrecognized object store: {scheme}")
+    if _PROVIDERS[scheme] == "disk":
+        return _disk(text, parts)
     if _PROVIDERS[scheme] == "http":
         return _http(text, parts)
     if _PROVIDERS[scheme] == "microsoft" and scheme != "azblob":
@@ -105,8 +121,13 @@ def join_key(prefix: str, path: str) -> str:
     return "/".join(part for part in (prefix.strip("/"), path.lstrip("/")) if part)
 
 
-def relative_key(prefix: str, key: str) -> str | None:
-    """What of `key` lies below the directory `prefix`, or None: below "dir" is "dir/x", not "dir2/x" and not "dir"."""
+def relative_key(prefix: str, key: str, *, literal: bool = False) -> str | None:
+    """What of `key` lies below the directory `prefix`, or None: below "dir" is "dir/x", not "dir2/x" and not "dir".
+
+    A literal prefix is no directory: then it is what follows it in any key that begins with it, without a slash in front.
+    """
+    if literal:
+        return key.removeprefix(prefix).lstrip("/") or None if key.startswith(prefix) else None
     prefix = prefix.strip("/")
     if not prefix:
         return key or None
@@ -194,6 +215,12 @@ def _http(text: str, parts: SplitResult) -> ObjectUrl:
         endpoint=f"{parts.scheme}://{host}",
         private=text,
     )
+
+
+def _disk(text: str, parts: SplitResult) -> ObjectUrl:
+    if parts.netloc not in ("", "localhost") or parts.query or not parts.path.startswith("/"):
+        raise InvalidRequest(f"error parsing url {_without_secrets(text)}: a file is {parts.scheme}:///absolute/path")
+    return ObjectUrl(provider="disk", bucket="", key=_decoded(text, parts.path), text=text)
 
 
 def _object_url(

@@ -49,10 +49,18 @@ _MOST_WORKERS = max(32, 4 * (os.cpu_count() or 1))
 
 
 class Egress(Protocol):
-    """Copies a job's output to another store; blocks, raises ApplianceError, gives up soon after `stop` says so."""
+    """Copies a job's output to another store; blocks, raises ApplianceError, gives up soon after `stop` says so.
+
+    `mirrored` is the output once more, for what is not in it to be deleted there; None deletes nothing.
+    """
 
     def __call__(
-        self, url: str, output: Iterator[Entry], read: Callable[[Content], Iterator[bytes]], stop: Callable[[], bool]
+        self,
+        url: str,
+        output: Iterator[Entry],
+        read: Callable[[Content], Iterator[bytes]],
+        stop: Callable[[], bool],
+        mirrored: Iterator[Entry] | None,
     ) -> None: ...
 
 
@@ -224,11 +232,12 @@ async def _copy_out(doors: Doors, egress: Egress, job: Job, spec: Spec) -> None:
     await write(doors.store, lambda db: running.set_egressing(db, job.row))
     stopped = Event()
     output = _iter_output(doors.store, job)
+    mirrored = _iter_output(doors.store, job) if spec.egress is not None and spec.egress.mirror else None
     read = _reader(doors.store)
 
     def run() -> None:
         try:
-            egress(spec.egress_url, output, read, stopped.is_set)
+            egress(spec.egress_url, output, read, stopped.is_set, mirrored)
         except ApplianceError as error:
             raise ApplianceError(f"egress error: {error}") from error
 

@@ -17,7 +17,7 @@ from appliance.store import files, history
 from appliance.store.blobs import Content
 from appliance.store.commits import Commit
 from appliance.store.database import Db
-from appliance.store.snapshots import Metadata, metadata_of, pack
+from appliance.store.snapshots import Metadata, find, metadata_of, open_commit, pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +66,27 @@ def get_total(db: Db, put_id: str) -> Total:
     return Total(*db.row("SELECT count(*), coalesce(sum(size_bytes), 0) FROM staged_files WHERE put_id = ?", (put_id,)))
 
 
-def put_all(db: Db, put_id: str, repo: str, revision: str, *, append: bool = False) -> CommitId:
+def put_all(db: Db, put_id: str, repo: str, revision: str, *, append: bool = False, keep_same: bool = False) -> CommitId:
     """Put everything that was staged in one commit, end the put and return the commit's id.
+
+    With `keep_same`, a path that has exactly the staged content and metadata keeps its version, and with it its time.
 
     Raises UploadNotFound, and what `history.begin_write` and `files.put_file` raise; then nothing is put and the put is
     still there, to be discarded or tried again.
     """
     _check(db, put_id)
     writing = history.begin_write(db, repo, revision)
-    put_staged(db, put_id, writing.commit, append=append)
+    put_staged(db, put_id, writing.commit, append=append, keep_same=keep_same)
     history.end_write(db, writing)
     discard_put(db, put_id)
     return writing.commit.id
 
 
-def put_staged(db: Db, put_id: str, commit: Commit, *, append: bool = False) -> None:
+def put_staged(db: Db, put_id: str, commit: Commit, *, append: bool = False, keep_same: bool = False) -> None:
     """Put everything that was staged into an open commit. Raises what `files.put_file` raises."""
     for path, content, metadata in _iter_staged(db, put_id):
+        if keep_same and _is_there(db, commit, path, content, metadata):
+            continue
         if path.endswith("/"):
             files.make_directory(db, commit, path, metadata)
         elif append:
@@ -95,6 +99,11 @@ def discard_put(db: Db, put_id: str) -> None:
     """End a put without a trace; harmless if it has ended."""
     db.execute("DELETE FROM staged_puts WHERE id = ?", (put_id,))
     db.changes.garbage = True
+
+
+def _is_there(db: Db, commit: Commit, path: str, content: Content, metadata: Metadata | None) -> bool:
+    found = find(db, open_commit(db, commit), path)
+    return found is not None and (found.content, found.metadata) == (content, metadata or {})
 
 
 def _check(db: Db, put_id: str) -> None:

@@ -300,15 +300,15 @@ def test_logs_of_nothing(sh: Shell) -> None:
 
 
 def test_credentials_are_kept_listed_and_forgotten(sh: Shell, here: Path) -> None:
-    (here / "google.json").write_text('{"type": "service_account"}')
+    (here / "google.json").write_text('{"type": "service_account", "client_email": "me", "private_key": "secret"}')
     sh("deploy", "storage", "amazon", "eu-west-1", "id-1", "secret-1", "token-1", "--endpoint", "http://127.0.0.1:9")
     sh("deploy", "storage", "google", "google.json")
-    sh("deploy", "storage", "microsoft", "account", "c2VjcmV0", "--name", "theirs")
+    sh("deploy", "storage", "microsoft", "account", "c2VjcmV0", "--name", "theirs", "--bucket", "results")
     listed = sh("deploy", "storage", "list")
     assert sorted(listed.rows) == [
-        ["amazon-127.0.0.1-9", "amazon", "eu-west-1", "http://127.0.0.1:9"],
-        ["google", "google", "-", "-"],
-        ["theirs", "microsoft", "-", "-"],
+        ["amazon-127.0.0.1-9", "amazon", "eu-west-1", "http://127.0.0.1:9", "-"],
+        ["google", "google", "-", "-", "-"],
+        ["theirs", "microsoft", "-", "-", "results"],
     ]
     for name in paths(listed):
         sh("deploy", "storage", "delete", name)
@@ -320,6 +320,22 @@ def test_dry_run_keeps_nothing_and_shows_no_secret(sh: Shell) -> None:
     shown = sh("deploy", "storage", "amazon", "us-east-1", "id-1", "secret-1", "--dry-run").out
     assert shown == "Profile: amazon\nProvider: amazon\nRegion: us-east-1\n"
     assert sh("deploy", "storage", "list").rows == []
+
+
+@pytest.mark.parametrize(("given", "stdin"), [("-", b"from-stdin\n"), ("@key", b"")])
+def test_secret_need_not_be_an_argument(sh: Shell, appliance: Serving, here: Path, given: str, stdin: bytes) -> None:
+    (here / "key").write_text("from-file\n")
+    sh("deploy", "storage", "amazon", "us-east-1", "id-1", given, stdin=stdin)
+    kept = (appliance.data / "credentials.json").read_text()
+    sh("deploy", "storage", "delete", "amazon")
+    assert '"secret_access_key": "from-' in kept
+
+
+def test_credentials_that_can_not_be_used_are_refused(sh: Shell, here: Path) -> None:
+    (here / "user.json").write_text('{"type": "authorized_user", "refresh_token": "secret"}')
+    status, line = sh.refused("deploy", "storage", "google", "user.json")
+    assert (status, "'authorized_user'" in line, "secret" in line) == (2, True, False)
+    assert sh.refused("deploy", "storage", "microsoft", "account", "no-base64!") == (2, "an Azure account key is base64")
 
 
 def test_missing_credentials_file(sh: Shell, here: Path) -> None:

@@ -45,6 +45,15 @@ def test_the_table_of_large_objects_finds_them_unchanged(scratch: Path) -> None:
     assert list(scratch.iterdir()) == []
 
 
+def test_the_table_of_other_stores_has_both_ways(scratch: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "external", "--quick", "--rounds", "1", "--directory", str(scratch)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    for row in ("in: 50 objects", "in: one of 16 MiB", "out: 50 objects", "out: one of 16 MiB", "memory above idle"):
+        assert row in done.stdout
+    assert list(scratch.iterdir()) == []
+
+
 def test_an_interrupted_run_leaves_nothing_behind(scratch: Path) -> None:
     command = [sys.executable, str(SCRIPT), "s3", "--quick", "--directory", str(scratch)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

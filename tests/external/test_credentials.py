@@ -3,7 +3,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from external.servers import SECRET, a_profile
+from external.servers import SECRET, a_profile, azure_profile
 
 from appliance.errors import InvalidRequest, NotFound, StoreDamaged
 from appliance.external.credentials import Profile, Profiles
@@ -83,6 +83,27 @@ def test_an_address_without_endpoint_means_the_only_store_there_is(profiles: Pro
 def test_a_profile_is_never_used_at_another_endpoint_than_its_own(profiles: Profiles) -> None:
     profiles.put(a_profile("http://store:9000"))
     assert profiles.find(parse_url("s3://bucket/key?endpoint=http://elsewhere:9000")) is None
+
+
+def test_what_is_for_the_bucket_alone_comes_first(profiles: Profiles) -> None:
+    profiles.put(a_profile(None, name="ours", bucket="ours"))
+    profiles.put(a_profile(None, name="any"))
+    found = [profiles.find(parse_url(f"s3://{bucket}/key")) for bucket in ("ours", "other")]
+    assert [profile.name for profile in found if profile] == ["ours", "any"]
+
+
+def test_an_account_in_the_address_needs_its_own_key(profiles: Profiles) -> None:
+    profiles.put(azure_profile("http://azure:10000"))
+    address = "wasb://container@{}/key?endpoint=http://azure:10000/devstoreaccount1"
+    assert profiles.find(parse_url(address.format("devstoreaccount1"))) is not None
+    assert profiles.find(parse_url(address.format("another"))) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"type": "authorized_user", "private_key": "secret"}'])
+def test_a_google_profile_needs_a_service_account(text: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        Profile(provider="google", access_key_id="", secret_access_key=text)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_profile_that_is_named_must_exist_and_fit(profiles: Profiles) -> None:

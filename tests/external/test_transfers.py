@@ -7,9 +7,17 @@ from pathlib import Path
 import pytest
 from external.servers import KEY_ID, SECRET, Remote, Scripted, a_profile
 
-from appliance.errors import ApplianceError, FileNotFound, InvalidRequest, StoreDamaged, TransferFailed, Unsupported
+from appliance.errors import (
+    ApplianceError,
+    FileNotFound,
+    InvalidPath,
+    InvalidRequest,
+    StoreDamaged,
+    TransferFailed,
+    Unsupported,
+)
 from appliance.external.credentials import Profiles
-from appliance.external.transfers import Outgoing, RemoteObject, download, iter_objects, require_offered, upload_all
+from appliance.external.transfers import Outgoing, RemoteObject, download, iter_objects, require_remote, upload_all
 from appliance.external.urls import parse_url
 
 MIB = 1 << 20
@@ -46,9 +54,10 @@ def test_a_single_object_comes_with_size_etag_time_and_last_element(remote: Remo
     remote.put("dir/a.csv", b"1,2\n")
     [obj] = listed(remote, "dir/a.csv", recursive=False)
     assert (obj.key, obj.relative_path, obj.size_bytes) == ("dir/a.csv", "a.csv", 4)
-    assert obj.etag == hashlib.md5(b"1,2\n").hexdigest()
-    head = remote.client.head_object(Bucket=remote.bucket, Key="dir/a.csv")
-    assert obj.modified_ns // 10**9 == int(head["LastModified"].timestamp())
+    told = remote.described("dir/a.csv")
+    assert obj.etag == told.etag
+    assert obj.modified_ns is not None
+    assert obj.modified_ns // 10**9 == int(told.modified.timestamp())
     assert read(obj, remote) == b"1,2\n"
 
 
@@ -91,7 +100,7 @@ def test_an_empty_bucket_has_no_objects(remote: Remote) -> None:
 
 @pytest.mark.parametrize("recursive", [False, True])
 def test_a_missing_object_is_named(remote: Remote, recursive: bool) -> None:
-    with pytest.raises(FileNotFound, match=f"s3://{remote.bucket}/nothing: no such object"):
+    with pytest.raises(FileNotFound, match=f"{remote.scheme}://{remote.bucket}/nothing: no such object"):
         listed(remote, "nothing", recursive=recursive)
 
 
@@ -105,15 +114,30 @@ def test_a_directory_without_recursion_says_what_to_do(remote: Remote) -> None:
 
 @pytest.mark.parametrize("recursive", [False, True])
 def test_a_missing_bucket_is_not_a_missing_object(remote: Remote, recursive: bool) -> None:
-    url = parse_url(f"s3://no-such-bucket/key?endpoint={remote.endpoint}")
-    with pytest.raises(TransferFailed, match=r"s3://no-such-bucket/key: .*bucket does not exist \(NoSuchBucket\)"):
+    url = parse_url(f"{remote.scheme}://no-such-bucket/key?endpoint={remote.endpoint}")
+    with pytest.raises(
+        TransferFailed, match=rf"{remote.scheme}://no-such-bucket/key: .* does not exist.*\({remote.no_bucket}\)"
+    ):
         list(iter_objects(url, remote.profiles, recursive=recursive))
 
 
-def test_a_key_that_can_not_be_a_path_is_named(moto: Remote) -> None:
-    moto.put("a//b")
-    with pytest.raises(TransferFailed, match='Path "a//b" contained empty path segment'):
-        listed(moto)
+@pytest.mark.parametrize("key", ["a//b", "/a", "a/../b", "dir/"])
+def test_a_key_that_can_not_be_a_path_is_listed_as_it_is(moto: Remote, key: str) -> None:
+    moto.put(key)
+    assert [obj.relative_path for obj in listed(moto)] == [key]
+
+
+def test_a_key_that_can_not_even_be_listed_is_named(azurite: Remote) -> None:
+    azurite.put("a//b")
+    with pytest.raises(InvalidPath, match='Path "a//b" contained empty path segment'):
+        listed(azurite)
+
+
+def test_a_literal_prefix_is_no_directory(remote: Remote) -> None:
+    for key in ("dir/x", "dir/sub/y", "dir2/x", "directory", "other"):
+        remote.put(key)
+    found = iter_objects(remote.url("dir"), remote.profiles, recursive=True, literal=True)
+    assert sorted(obj.relative_path for obj in found) == ["2/x", "ectory", "sub/y", "x"]
 
 
 def test_a_large_object_arrives_in_bounded_pieces(remote: Remote) -> None:
@@ -128,10 +152,10 @@ def test_an_object_that_changes_after_the_listing_is_refused(remote: Remote, lat
     remote.put("a", b"first")
     [obj] = listed(remote)
     if later is None:
-        remote.client.delete_object(Bucket=remote.bucket, Key="a")
+        remote.delete("a")
     else:
         remote.put("a", later)
-    with pytest.raises(TransferFailed, match=f"s3://{remote.bucket}/a changed while it was read"):
+    with pytest.raises(TransferFailed, match=f"{remote.scheme}://{remote.bucket}/a changed while it was read"):
         read(obj, remote)
 
 
@@ -172,6 +196,18 @@ def test_content_type_and_metadata_travel(moto: Remote) -> None:
     head = moto.client.head_object(Bucket=moto.bucket, Key="a")
     assert (head["ContentType"], head["CacheControl"]) == ("text/csv", "no-store")
     assert head["Metadata"] == {"lab": "north", "name": "=?utf-8?q?Zo=C3=AB?="}
+
+
+@pytest.mark.parametrize(("server", "name"), [("moto", "lab-name"), ("azurite", "lab_name"), ("google", "lab-name")])
+def test_metadata_goes_out_and_comes_back(request: pytest.FixtureRequest, server: str, name: str) -> None:
+    remote: Remote = request.getfixturevalue(server)
+    item = Outgoing("a", 1, None, lambda: iter([b"x"]), "text/csv", {"lab-name": "north"})
+    upload_all(remote.url(), remote.profiles, [item])
+    told = remote.described("a")
+    assert (told.content_type, told.metadata) == ("text/csv", {name: "north"})
+    [obj] = listed(remote)
+    received = download(obj, remote.profiles, [].append)
+    assert received.metadata == {"content-type": "text/csv", f"x-amz-meta-{name}": "north"}
 
 
 def test_a_large_file_goes_in_parts_and_comes_back(remote: Remote) -> None:
@@ -234,7 +270,9 @@ def test_our_etag_of_several_parts_is_known_again(remote: Remote) -> None:
 
 def test_a_file_that_can_not_be_opened_is_named(remote: Remote) -> None:
     item = outgoing("a", opened=Path("/no/such/blob").read_bytes)
-    with pytest.raises(TransferFailed, match=f"s3://{remote.bucket}/to/a: its file can not be read: .*No such file"):
+    with pytest.raises(
+        TransferFailed, match=f"{remote.scheme}://{remote.bucket}/to/a: its file can not be read: .*No such file"
+    ):
         upload_all(remote.url("to"), remote.profiles, [item])
 
 
@@ -313,8 +351,8 @@ def test_the_first_failure_ends_all(scripted: Scripted, profiles: Profiles) -> N
 
 
 def test_a_missing_bucket_ends_egress(remote: Remote) -> None:
-    url = parse_url(f"s3://no-such-bucket/to?endpoint={remote.endpoint}")
-    with pytest.raises(TransferFailed, match=r"s3://no-such-bucket/to/a: .*\(NoSuchBucket\)"):
+    url = parse_url(f"{remote.scheme}://no-such-bucket/to?endpoint={remote.endpoint}")
+    with pytest.raises(TransferFailed, match=rf"{remote.scheme}://no-such-bucket/to/a: .*\({remote.no_bucket}\)"):
         upload_all(url, remote.profiles, [with_md5("a", b"x")])
 
 
@@ -383,13 +421,9 @@ def test_a_profile_is_not_mixed_with_the_environment(rclone: Remote, monkeypatch
     assert [obj.key for obj in listed(rclone)] == ["a"]
 
 
-@pytest.mark.parametrize("text", ["gs://bucket/key", "azblob://bucket/key", "wasb://account/bucket/key", "https://host/key"])
-def test_a_provider_without_transfers_is_refused_by_its_scheme(profiles: Profiles, text: str) -> None:
+@pytest.mark.parametrize("text", ["https://host/key", "http://host/key", "file:///key"])
+def test_nothing_is_written_to_what_is_for_reading(profiles: Profiles, text: str) -> None:
     url = parse_url(text)
-    for attempt in (
-        lambda: require_offered(url),
-        lambda: iter_objects(url, profiles, recursive=True),
-        lambda: upload_all(url, profiles, []),
-    ):
-        with pytest.raises(Unsupported, match=f"{url.scheme}:// is not offered yet"):
+    for attempt in (lambda: require_remote(url), lambda: upload_all(url, profiles, [])):
+        with pytest.raises(Unsupported, match=f"{url.scheme}:// is for reading"):
             attempt()

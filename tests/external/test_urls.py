@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from appliance.errors import InvalidRequest, Unsupported
+from appliance.errors import InvalidRequest
 from appliance.external.urls import join_key, parse_url, relative_key
 
 
@@ -102,10 +104,31 @@ def test_what_is_no_address_is_refused_in_words(text: str, message: str) -> None
     assert str(caught.value).startswith(message)
 
 
-@pytest.mark.parametrize("scheme", ["file", "local"])
-def test_this_machines_disk_is_refused(scheme: str) -> None:
-    with pytest.raises(Unsupported, match=f"{scheme}://"):
-        parse_url(f"{scheme}:///etc/passwd")
+@pytest.mark.parametrize("text", ["file:///data/a%20b.csv", "local:///data/a%20b.csv", "file://localhost/data/a%20b.csv"])
+def test_a_file_of_this_machine_has_an_absolute_path(text: str) -> None:
+    url = parse_url(text)
+    assert (url.provider, url.key) == ("disk", "data/a b.csv")
+
+
+@pytest.mark.parametrize("text", ["file://host/data", "file:data", "file:///data?profile=x"])
+def test_another_machines_files_are_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="error parsing url"):
+        parse_url(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://bucket/a%20b",
+        "s3://bucket/a%25%2B?endpoint=http://store:9000",
+        "gs://bucket/d%C3%A9/x",
+        "wasb://container@account/key",
+        "wasb://container@account/key?endpoint=http://127.0.0.1:10000/account",
+    ],
+)
+def test_the_address_of_an_object_leads_back_to_it(text: str) -> None:
+    url = parse_url(text)
+    assert parse_url(url.address(url.key)) == replace(url, text=url.address(url.key))
 
 
 @pytest.mark.parametrize(

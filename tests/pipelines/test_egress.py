@@ -12,6 +12,7 @@ from external.servers import Remote, Scripted, a_profile, open_bucket_at, served
 from pipelines.helpers import COPY, Lab, Serving, spec_text, wait_until
 from store.helpers import claim, commit_of, create_repos, process, put
 
+from appliance.errors import Unsupported
 from appliance.external.credentials import Profiles
 from appliance.pipelines.spec import parse_specs, to_json
 from appliance.store import Store, jobs, pipelines, running
@@ -77,6 +78,12 @@ def test_object_storage_of_2x_is_the_same(moto: Remote, lab: Lab) -> None:
     url = to(moto)["egress"]["URL"]
     assert lab.run(COPY, {"/a": b"1"}, egress={"object_storage": {"url": url}}).state == "success"
     assert keys(moto) == ["results/a"]
+
+
+@pytest.mark.parametrize("url", ["https://host/dir", "file:///dir"])
+def test_egress_to_what_is_for_reading_is_refused_at_once(lab: Lab, url: str) -> None:
+    with pytest.raises(Unsupported, match="is for reading"):
+        lab.pipeline(COPY, egress={"URL": url})
 
 
 def test_each_job_copies_what_is_new(moto: Remote, lab: Lab) -> None:

@@ -4,7 +4,7 @@ import pytest
 from store.helpers import commit_of, create_repos, keep, put, read, start, tree
 
 from appliance.errors import InvalidPath, PathConflict, RepoNotFound, UploadNotFound
-from appliance.store import Store, staging
+from appliance.store import Store, snapshots, staging
 
 
 @pytest.fixture
@@ -53,6 +53,17 @@ def test_files_go_into_an_open_commit(images: Store) -> None:
     opened = start(images, "images")
     assert end(images, begin(images, ("/a", b"1"))) == opened
     assert commit_of(images, "images").is_open
+
+
+def test_what_is_the_same_keeps_its_version_on_request(images: Store) -> None:
+    put_id = begin(images, ("/a", b"1"), ("/b", b"2"))
+    first = end(images, put_id)
+    put_id = begin(images, ("/a", b"1"), ("/b", b"3"))
+    second = images.write(lambda db: staging.put_all(db, put_id, "images", "master", keep_same=True))
+    with images.snapshot() as db:
+        snapshot = snapshots.open_revision(db, "images", "master")
+        made_by = [snapshots.get_version(db, snapshots.get_file(db, snapshot, path)) for path in ("/a", "/b")]
+    assert made_by == [first, second]
 
 
 def test_explicit_directory(images: Store) -> None:

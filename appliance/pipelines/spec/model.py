@@ -157,6 +157,8 @@ class SqlDatabaseEgress(_Model, frozen=True):
 class Egress(_Model, frozen=True):
     url: str = field(default="", name="URL")
     object_storage: ObjectStorageEgress | None = None
+    # Not Pachyderm's: delete what is below the URL and not in the output.
+    mirror: bool = False
     sql_database: SqlDatabaseEgress | None = None
 
 

@@ -1,0 +1,190 @@
+"""What obstore does not do for Amazon: credentials from its files, and listings of any key.
+
+obstore's listings know no key that is not a clean path, and drop the slash behind a directory's marker; a bucket may have
+both. So S3 is listed through botocore, which moto brings along, and everything else stays obstore's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, Any, Final
+
+from appliance.errors import TransferFailed
+from appliance.external.failures import one_line
+from appliance.external.places import Place
+
+if TYPE_CHECKING:
+    # Only in the library's stubs, not in the library.
+    from obstore.store import S3Credential
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_SYSTEM_MESSAGE = re.compile(r"\[Errno -?\d+\] ([^'\")]+)")
+# obstore asks for these by itself, and after the files.
+_NOT_FILES: Final = ("env", "container-role", "iam-role")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object in a listing."""
+
+    key: str
+    size_bytes: int
+    etag: str | None
+    modified_ns: int
+
+
+def find_file_credentials() -> Callable[[], S3Credential] | None:
+    """What `~/.aws/credentials` and `~/.aws/config` give (`AWS_PROFILE` chooses), None if that is nothing.
+
+    Variables come first, as with every other program.
+    """
+    if os.environ.get("AWS_ACCESS_KEY_ID") or os.environ.get("AWS_SKIP_SIGNATURE"):
+        return None
+    found = _session(files_only=True).get_credentials()
+    return _FileKey(found) if found is not None else None
+
+
+def iter_listing(name: str, place: Place, hidden: tuple[str, ...], prefix: str) -> Iterator[Listed]:
+    """All objects of a bucket whose keys begin with a prefix, page by page. Raises TransferFailed, saying `name`."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        with _open_client(place) as client:
+            for page in client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=prefix):
+                yield from map(_listed, page.get("Contents", ()))
+    except ClientError as error:
+        cause = _said(error.response)
+    except BotoCoreError as error:
+        cause = _transport_cause(error, place)
+    else:
+        return
+    raise TransferFailed(f"{name}: {one_line(cause, hidden)}")
+
+
+@dataclass(frozen=True, slots=True)
+class _FileKey:
+    """Gives obstore what botocore found, renewed by botocore where it expires."""
+
+    credentials: Any
+
+    def __call__(self) -> S3Credential:
+        frozen = self.credentials.get_frozen_credentials()
+        renewed = datetime.now(UTC) + timedelta(minutes=5) if hasattr(self.credentials, "refresh_needed") else None
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            "expires_at": renewed,
+        }
+
+
+def _session(*, files_only: bool) -> Any:
+    from botocore.session import Session
+
+    session = Session()
+    session.register_component("data_loader", _loader())
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_parse_time)
+    if files_only:
+        for provider in _NOT_FILES:
+            session.get_component("credential_provider").remove(provider)
+    return session
+
+
+@lru_cache(maxsize=1)
+def _loader() -> Any:
+    """What reads botocore's description of S3, once: that takes half a second."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
+
+
+def _parse_time(text: str) -> datetime:
+    """A time in a listing; botocore's own way costs more than the rest of the entry."""
+    return datetime.fromisoformat(text)
+
+
+@contextmanager
+def _open_client(place: Place) -> Iterator[Any]:
+    with _certificate_file(place) as verify, closing(_client(place, verify)) as client:
+        yield client
+
+
+@contextmanager
+def _certificate_file(place: Place) -> Iterator[str | None]:
+    """The profile's certificate as a file, for whom its text is not enough."""
+    if place.profile is None or place.profile.ca_certificate is None:
+        yield None
+        return
+    with NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(place.profile.ca_certificate)
+        file.flush()
+        yield file.name
+
+
+def _client(place: Place, verify: str | None) -> Any:
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    anonymous = place.profile is None and os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true")
+    config = Config(
+        signature_version=UNSIGNED if anonymous else "s3v4",
+        s3={"addressing_style": "path" if place.path_style else "virtual"},
+        connect_timeout=5,
+        read_timeout=20,
+        retries={"mode": "standard", "max_attempts": 5},
+    )
+    return _session(files_only=False).create_client(
+        "s3",
+        endpoint_url=place.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"),
+        region_name=place.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
+        config=config,
+        verify=verify,
+        **_keys(place),
+    )
+
+
+def _keys(place: Place) -> dict[str, Any]:
+    """What a profile says about who asks; without one botocore finds that as obstore does."""
+    if place.profile is None:
+        return {}
+    return {
+        "aws_access_key_id": place.profile.access_key_id,
+        "aws_secret_access_key": place.profile.secret_access_key,
+        "aws_session_token": place.profile.session_token,
+    }
+
+
+def _listed(item: dict[str, Any]) -> Listed:
+    modified_ns = (item["LastModified"] - EPOCH) // timedelta(microseconds=1) * 1000
+    return Listed(item["Key"], item["Size"], item.get("ETag", "").strip('"') or None, modified_ns)
+
+
+def _said(response: dict[str, Any]) -> str:
+    error = response.get("Error", {})
+    code, message = error.get("Code", ""), error.get("Message", "")
+    if code.isdecimal() or not code:  # the reply had no words
+        return f"{response['ResponseMetadata']['HTTPStatusCode']} {message}"
+    return f"{message} ({code})" if message else code
+
+
+def _transport_cause(error: Exception, place: Place) -> str:
+    from botocore import exceptions
+
+    host = place.endpoint or "Amazon"
+    if isinstance(error, exceptions.NoCredentialsError | exceptions.CredentialRetrievalError):
+        return "no credentials: no profile fits, no variables are set"
+    if isinstance(error, exceptions.SSLError):
+        return f"the certificate of {host} is not trusted"
+    if isinstance(error, exceptions.ConnectTimeoutError | exceptions.ReadTimeoutError):
+        return f"no answer from {host} in time"
+    # The system's words are in an error within errors, of which only the text is at hand.
+    said = _SYSTEM_MESSAGE.search(str(getattr(error, "kwargs", {}).get("error", "")))
+    return f"can not reach {host}: {said[1] if said else error}"

@@ -1,0 +1,174 @@
+"""Objects of Amazon, Google and Microsoft: found, listed and read. Everything blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import obstore
+
+from appliance.errors import FileNotFound, InvalidPath, InvalidRequest, TransferFailed
+from appliance.external import amazon
+from appliance.external.amazon import EPOCH, Listed
+from appliance.external.clients import CONTENT_HEADERS, PIECE_BYTES, Bucket, bare_etag, open_bucket
+from appliance.external.credentials import Profiles
+from appliance.external.failures import REMOTE_ERRORS, explain, failed
+from appliance.external.remote import Received, RemoteObject
+from appliance.external.urls import ObjectUrl, relative_key
+
+if TYPE_CHECKING:
+    # Only in the library's stubs, not in the library.
+    from obstore import Attributes, GetResult, ObjectMeta
+
+_PAGE: Final = 1000
+
+
+def find_object(url: ObjectUrl, profiles: Profiles) -> Iterator[RemoteObject]:
+    """The one object at an address. Raises FileNotFound, TransferFailed, and what `open_bucket` raises, this at once."""
+    bucket = open_bucket(url, profiles, "in")
+    if not url.key:
+        raise InvalidRequest(f"{url.name()} is a bucket, not an object: -r takes all of it")
+    return _iter_single(url, bucket)
+
+
+def iter_below(url: ObjectUrl, profiles: Profiles, *, literal: bool) -> Iterator[RemoteObject]:
+    """All objects below an address; see `ingress.iter_objects`."""
+    return _iter_below(url, open_bucket(url, profiles, "in"), literal=literal)
+
+
+def read_object(obj: RemoteObject, profiles: Profiles, received: Received) -> Iterator[bytes]:
+    """Yield an object's bytes in pieces of at most 8 MiB; `received` learns what was said about them first.
+
+    Raises TransferFailed if it is not, or does not stay, what the listing said.
+    """
+    bucket = obj.bucket or open_bucket(obj.url, profiles, "in")
+    # The library fetches the rest after a broken connection; the condition keeps it from joining two versions.
+    condition = f'"{obj.etag}"' if obj.etag and not obj.etag.startswith("W/") else None
+    try:
+        result = obstore.get(bucket.store, obj.key, options={"if_match": condition} if condition else None)
+        _check_same(obj, result)
+        received.metadata.update(_metadata(result.attributes))
+        for chunk in result.stream(min_chunk_size=PIECE_BYTES // 2):
+            yield from _cut(bytes(chunk))
+    except REMOTE_ERRORS as error:
+        failure = explain(error, bucket.hidden)
+    else:
+        return
+    raise changed(obj) if failure.changed or failure.status == 404 else failed(obj.url.name(obj.key), failure)
+
+
+def iter_keys(url: ObjectUrl, bucket: Bucket) -> Iterator[str]:
+    """The keys of all objects below an address, as the store lists them."""
+    prefix = f"{url.key}/" if url.key else ""
+    return (listed.key for listed in _iter_listing(url, bucket, prefix) if listed.key.startswith(prefix))
+
+
+def changed(obj: RemoteObject) -> TransferFailed:
+    """The error that says so."""
+    return TransferFailed(f"{obj.url.name(obj.key)} changed while it was read")
+
+
+def _check_same(obj: RemoteObject, result: GetResult) -> None:
+    if (result.meta["size"], bare_etag(result.meta)) != (obj.size_bytes, obj.etag):
+        raise changed(obj)
+
+
+def _metadata(attributes: Attributes) -> dict[str, str]:
+    """What the other side says about an object, under the names that files have it by; what no header can hold is left."""
+    told = {name: text for name, text in attributes.items() if text.isascii() and text.isprintable()}
+    told.pop("Storage-Class", None)
+    return {(name if name in CONTENT_HEADERS else f"x-amz-meta-{name}").lower(): text for name, text in told.items()}
+
+
+def _iter_single(url: ObjectUrl, bucket: Bucket) -> Iterator[RemoteObject]:
+    try:
+        meta = obstore.head(bucket.store, url.key)
+    except REMOTE_ERRORS as error:
+        failure = explain(error, bucket.hidden)
+    else:
+        yield _remote_object(url, bucket, url.key.rpartition("/")[2], _listed(meta))
+        return
+    if failure.status == 404:
+        _raise_missing(url, bucket)
+    raise failed(url.name(), failure)
+
+
+def _raise_missing(url: ObjectUrl, bucket: Bucket) -> None:
+    """Say what is missing; the reply to a HEAD has no words, a listing has."""
+    if next(_iter_listing(url, bucket, f"{url.key}/"), None) is not None:
+        raise FileNotFound(f"{url.name()} is a directory, not an object: -r takes all below it")
+    raise FileNotFound(f"{url.name()}: no such object")
+
+
+def _iter_below(url: ObjectUrl, bucket: Bucket, *, literal: bool) -> Iterator[RemoteObject]:
+    empty = True
+    for listed in _iter_listing(url, bucket, url.key if literal or not url.key else f"{url.key}/"):
+        path = relative_key(url.key, listed.key, literal=literal)
+        if path is not None and not _is_marker(url, bucket, listed):
+            empty = False
+            yield _remote_object(url, bucket, path, listed)
+    if empty and url.key:
+        yield from _iter_single(url, bucket)
+
+
+def _iter_listing(url: ObjectUrl, bucket: Bucket, prefix: str) -> Iterator[Listed]:
+    """The objects whose keys begin with a prefix, and perhaps others beside them."""
+    if url.provider == "amazon":
+        yield from amazon.iter_listing(url.name(), bucket.place, bucket.hidden, prefix)
+        return
+    try:
+        # The library's prefixes are directories.
+        for page in obstore.list(bucket.store, prefix.rpartition("/")[0] or None, chunk_size=_PAGE):
+            yield from map(_listed, page)
+    except REMOTE_ERRORS as error:
+        failure = explain(error, bucket.hidden)
+    else:
+        return
+    if failure.cause.startswith('Path "'):  # the library's own word about a key, with which its listing ends
+        raise InvalidPath(f"{url.name()}: {failure.cause}")
+    raise failed(url.name(), failure)
+
+
+def _is_marker(url: ObjectUrl, bucket: Bucket, listed: Listed) -> bool:
+    """Whether an empty object stands for a directory: its key ends with a slash.
+
+    obstore takes that slash away in its listings; then there is no such empty object.
+    """
+    if listed.size_bytes:
+        return False
+    if url.provider == "amazon":
+        return listed.key.endswith("/")
+    try:
+        return obstore.head(bucket.store, listed.key)["size"] != 0
+    except REMOTE_ERRORS as error:
+        failure = explain(error, bucket.hidden)
+    if failure.status == 404:
+        return True
+    raise failed(url.name(listed.key), failure)
+
+
+def _listed(meta: ObjectMeta) -> Listed:
+    modified_ns = (meta["last_modified"] - EPOCH) // timedelta(microseconds=1) * 1000
+    return Listed(meta["path"], meta["size"], bare_etag(meta), modified_ns)
+
+
+def _remote_object(url: ObjectUrl, bucket: Bucket, relative_path: str, listed: Listed) -> RemoteObject:
+    return RemoteObject(
+        url=url,
+        key=listed.key,
+        relative_path=relative_path,
+        size_bytes=listed.size_bytes,
+        etag=listed.etag,
+        modified_ns=listed.modified_ns,
+        address=url.address(listed.key, endpoint=bucket.place.endpoint, account=bucket.place.account),
+        bucket=bucket,
+    )
+
+
+def _cut(chunk: bytes) -> Iterator[bytes]:
+    if len(chunk) <= PIECE_BYTES:
+        yield chunk
+        return
+    for start in range(0, len(chunk), PIECE_BYTES):
+        yield chunk[start : start + PIECE_BYTES]

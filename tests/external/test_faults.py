@@ -1,0 +1,139 @@
+"""What goes wrong on the way in, against a relay in front of real servers; and what is only asked for seldom."""
+
+import ssl
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from external.relay import Relay, RelayHandler, relayed
+from external.servers import KEY_ID, SECRET, Remote, a_profile
+
+from appliance.errors import TransferFailed
+from appliance.external.credentials import Profiles
+from appliance.external.transfers import Outgoing, download, iter_objects, upload_all
+from appliance.external.urls import ObjectUrl, parse_url
+
+BODY = bytes(range(256)) * 80_000
+
+
+@pytest.fixture
+def relay(remote: Remote) -> Iterator[Relay]:
+    """A relay in front of each server, and credentials for it."""
+    with relayed(remote.endpoint) as opened:
+        for profile in remote.profiles.list_profiles():
+            remote.profiles.put(replace(profile, endpoint=through(opened, remote.endpoint), name="relay"))
+        yield opened
+
+
+def through(relay: Relay, endpoint: str) -> str:
+    return relay.url + "/".join(["", *endpoint.split("/")[3:]])
+
+
+def url(remote: Remote, relay: Relay, key: str) -> ObjectUrl:
+    return parse_url(f"{remote.scheme}://{remote.bucket}/{key}?endpoint={through(relay, remote.endpoint)}")
+
+
+def fetch(address: ObjectUrl, profiles: Profiles, *, recursive: bool = False) -> dict[str, bytes]:
+    found = {}
+    for obj in iter_objects(address, profiles, recursive=recursive):
+        pieces: list[bytes] = []
+        download(obj, profiles, pieces.append)
+        found[obj.relative_path] = b"".join(pieces)
+    return found
+
+
+def test_trouble_that_passes_is_waited_for(remote: Remote, relay: Relay) -> None:
+    remote.put("dir/a", b"here")
+    troubles: list[str] = []
+
+    def trouble(handler: RelayHandler) -> bool | None:
+        if len(troubles) >= 4:
+            return None
+        troubles.append(handler.path)
+        return [lambda: handler.answer(500), lambda: handler.answer(503), handler.cut][len(troubles) % 3]()
+
+    relay.before = trouble
+    assert fetch(url(remote, relay, "dir"), remote.profiles, recursive=True) == {"a": b"here"}
+    assert len(troubles) == 4
+
+
+def test_connection_cut_in_the_middle_is_taken_up(remote: Remote, relay: Relay) -> None:
+    remote.put("large", BODY)
+    relay.cut_first_body = True
+    assert fetch(url(remote, relay, "large"), remote.profiles) == {"large": BODY}
+    assert not relay.cut_first_body
+
+
+# -- Amazon's own
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> tuple[ssl.SSLContext, str]:
+    """A server's side of TLS, and the certificate to trust."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tmp_path / "server.pem").write_bytes(private + pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    return context, pem.decode()
+
+
+def test_own_authority_is_trusted_where_a_profile_says_so(moto: Remote, authority: tuple[ssl.SSLContext, str]) -> None:
+    context, certificate = authority
+    moto.put("dir/a", b"here")
+    with relayed(moto.endpoint, context) as relay:
+        endpoint = relay.url.replace("http:", "https:")
+        address = parse_url(f"s3://{moto.bucket}/dir?endpoint={endpoint}")
+        moto.profiles.put(a_profile(endpoint, name="tls"))
+        with pytest.raises(TransferFailed, match=f"the certificate of {endpoint} is not trusted"):
+            fetch(address, moto.profiles, recursive=True)
+        with pytest.raises(TransferFailed, match=f"the certificate of {endpoint} is not trusted"):
+            upload_all(address, moto.profiles, [Outgoing("b", 1, None, lambda: iter([b"b"]))])
+        moto.profiles.put(a_profile(endpoint, name="tls", ca_certificate=certificate))
+        upload_all(address, moto.profiles, [Outgoing("b", 1, None, lambda: iter([b"b"]))])
+        assert fetch(address, moto.profiles, recursive=True) == {"a": b"here", "b": b"b"}
+
+
+def test_credentials_come_from_amazons_files(rclone: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "credentials").write_text(f"[lab]\naws_access_key_id = {KEY_ID}\naws_secret_access_key = {SECRET}\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    rclone.put("a", b"here")
+    assert fetch(rclone.url(), Profiles(tmp_path / "none"), recursive=True) == {"a": b"here"}
+
+
+def test_expired_token_is_reported(moto: Remote) -> None:
+    answer = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+    with relayed(moto.endpoint) as relay:
+        relay.before = lambda handler: handler.answer(400, answer)
+        moto.profiles.put(a_profile(relay.url, session_token="token-never-shown"))
+        address = parse_url(f"s3://{moto.bucket}/dir?endpoint={relay.url}")
+        with pytest.raises(TransferFailed, match=r"The provided token has expired\. \(ExpiredToken\)") as caught:
+            fetch(address, moto.profiles, recursive=True)
+        with pytest.raises(TransferFailed, match=r"The provided token has expired\. \(ExpiredToken\)"):
+            upload_all(address, moto.profiles, [Outgoing("b", 1, None, lambda: iter([b"b"]))])
+    assert "token-never-shown" not in str(caught.value)
+
+
+def test_bucket_in_the_host_name(dead_endpoint: str, profiles: Profiles) -> None:
+    endpoint = dead_endpoint.replace("127.0.0.1", "localhost")
+    profiles.put(a_profile(endpoint, path_style=False))
+    hosted = endpoint.replace("//", "//bucket.")
+    with pytest.raises(TransferFailed, match=f"can not reach {hosted}"):
+        fetch(parse_url(f"s3://bucket/dir?endpoint={endpoint}"), profiles)
