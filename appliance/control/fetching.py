@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from appliance.errors import ApplianceError, FileNotFound, InvalidPath, InvalidRequest, TransferFailed
+from appliance.errors import ApplianceError, DiskFailed, FileNotFound, InvalidPath, InvalidRequest, TransferFailed
 from appliance.external.credentials import Profiles
 from appliance.external.transfers import Received, RemoteObject, download, iter_objects
 from appliance.external.urls import ObjectUrl
@@ -139,8 +139,8 @@ class Fetch:
         try:
             if not self._stopped.is_set():
                 self._add(target, *(self._find_unchanged(target, found) or self._receive(found)))
-        except OSError as error:
-            self._fail(ApplianceError(f"{found.url.name(found.key)}: can not be kept: {error.strerror or error}"))
+        except DiskFailed as error:
+            self._fail(type(error)(f"{found.url.name(found.key)}: {error}"))
         except Exception as error:
             self._fail(error)
         finally:

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-from appliance.errors import InvalidName, InvalidPath, PathConflict
+from appliance.errors import InvalidName, InvalidPath, PathConflict, StoreDamaged
 from appliance.names import check_name, check_path
 from appliance.store import Store, commits, diffs, files, snapshots, triggers
 from appliance.store.bytecheck import Source, check_blobs, check_lists
@@ -37,7 +37,7 @@ def check(store: Store, *, deep: bool = False) -> Iterator[Finding]:
         yield from _check_database(store, deep=deep)
         yield from _check_tables(store)
         yield from check_blobs(store, deep=deep)
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, StoreDamaged) as error:
         yield Problem(f"the database can not be read: {error}")
 
 

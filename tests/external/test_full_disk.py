@@ -47,7 +47,7 @@ def test_object_larger_than_the_disk_leaves_nothing(
         web.pages["/large"] = page(bytes(2 * SIZE))
         web.pages["/small"] = page(b"small")
         refused = sh.refused("put", "file", "in@master", "-f", f"{web.url}/small", "-f", f"{web.url}/large")
-        assert refused == (1, f"{web.url}/large: can not be kept: No space left on device")
+        assert refused == (1, f"{web.url}/large: the bytes can not be kept: No space left on device")
         assert sh("list", "commit", "in").rows == []
         assert list((small_disk / "staging").iterdir()) == []
         sh("put", "file", "in@master", "-f", f"{web.url}/small")
