@@ -5,6 +5,7 @@ its gateway, each job's sidecar.
 """
 
 import logging
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -22,14 +23,16 @@ from appliance.expiry import Expiry
 from appliance.external.credentials import Profiles
 from appliance.external.transfers import Outgoing, delete_others, upload_all
 from appliance.external.urls import parse_url
+from appliance.gateway.access import Admit, JobKey, TokenHolders
 from appliance.gateway.buckets import Bucket, BucketMap, InputBucket, OutBucket, RepoBuckets, SidecarBuckets
 from appliance.names import CommitId
 from appliance.pipelines.datums import DatumInput
+from appliance.pipelines.environment import Sidecar
 from appliance.pipelines.process import Bind, Launcher, open_launcher, probe_namespaces
 from appliance.pipelines.scheduler import Scheduler
 from appliance.pipelines.views import file_binds, fuse_binds
 from appliance.pipelines.worker import Doors, remove_tree
-from appliance.store import Store, repos
+from appliance.store import Store, auth, repos
 from appliance.store.blobs import Content
 from appliance.store.snapshots import Entry
 from appliance.upkeep import Upkeep
@@ -59,6 +62,11 @@ class App:
     upkeep: Upkeep
     mounted: "Mount | None" = None
 
+    def is_auth_active(self) -> bool:
+        """Tell whether S3 clients have to say who they are."""
+        with self.store.snapshot() as db:
+            return auth.is_active(db)
+
 
 @asynccontextmanager
 async def open_app(config: Config) -> AsyncIterator[App]:
@@ -69,10 +77,14 @@ async def open_app(config: Config) -> AsyncIterator[App]:
     async with AsyncExitStack() as stack:
         store = await trio.to_thread.run_sync(Store, config.data, config.durability)
         stack.callback(store.close)
+        notices = await trio.to_thread.run_sync(_check_reach, store, config)
         listeners = await _listen(config.s3_host, config.s3_port)
         endpoint = _url(listeners)
-        await stack.enter_async_context(_serving(store, RepoBuckets(), listeners, strict=config.strict))
-        mounted, notices = await _open_mount(stack, store, config)
+        buckets = RepoBuckets()
+        holders = await trio.to_thread.run_sync(TokenHolders, store, buckets)
+        await stack.enter_async_context(_serving(store, buckets, listeners, strict=config.strict, admit=holders.admit))
+        mounted, unmounted = await _open_mount(stack, store, config)
+        notices = (*notices, *unmounted)
         mount = mounted.path if mounted else None
         launcher = await stack.enter_async_context(open_launcher(grace_s=_STOP_GRACE_S))
         no_pfs = await trio.to_thread.run_sync(probe_namespaces)
@@ -91,6 +103,20 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         nursery.cancel_scope.cancel()
 
 
+def _check_reach(store: Store, config: Config) -> tuple[str, ...]:
+    """Refuse to let other machines in while nobody has to say who they are; return what else there is to say about it."""
+    if config.is_local:
+        return ()
+    with store.snapshot() as db:
+        active = auth.is_active(db)
+    if not active and not config.anyone:
+        raise Conflict(
+            f"refusing to listen on {config.s3_host}: other machines could read and change everything. Turn authentication on"
+            " first (`appliance auth activate`), or allow it with --anyone"
+        )
+    return () if active else (f"anybody who reaches {config.s3_host} can read and change everything",)
+
+
 async def _listen(host: str, port: int) -> list[trio.SocketListener]:
     try:
         return await trio.open_tcp_listeners(port, host=host)
@@ -105,10 +131,10 @@ def _url(listeners: Sequence[trio.SocketListener]) -> str:
 
 @asynccontextmanager
 async def _serving(
-    store: Store, buckets: BucketMap, listeners: list[trio.SocketListener], *, strict: bool
+    store: Store, buckets: BucketMap, listeners: list[trio.SocketListener], *, strict: bool, admit: Admit | None = None
 ) -> AsyncIterator[None]:
     """Serve S3 on listeners for as long as the context is open. An error of the block leaves it as it is, in no group."""
-    gateway = _LateGateway(store, buckets, strict=strict)
+    gateway = _LateGateway(store, buckets, strict=strict, admit=admit)
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(httpd.serve, gateway.handle, listeners, error_reply=_error_reply))
@@ -125,8 +151,8 @@ async def _serving(
 class _LateGateway:
     """A gateway that is imported while the doors are already open: moto alone takes longer than everything else."""
 
-    def __init__(self, store: Store, buckets: BucketMap, *, strict: bool) -> None:
-        self._store, self._buckets, self._strict = store, buckets, strict
+    def __init__(self, store: Store, buckets: BucketMap, *, strict: bool, admit: Admit | None) -> None:
+        self._store, self._buckets, self._strict, self._admit = store, buckets, strict, admit
         self._handler: httpd.Handler | None = None
         self._loading = trio.Lock()
 
@@ -145,7 +171,7 @@ class _LateGateway:
     def _make(self) -> httpd.Handler:
         from appliance.gateway.server import Gateway
 
-        return Gateway(self._store, self._buckets, strict=self._strict).handle
+        return Gateway(self._store, self._buckets, strict=self._strict, admit=self._admit).handle
 
 
 def _error_reply(status: int, text: str) -> httpd.Reply:
@@ -195,15 +221,24 @@ def _make_view(store: Store, config: Config, mount: Path | None) -> Callable[[Pa
 @asynccontextmanager
 async def _open_sidecar(
     store: Store, strict: bool, inputs: Sequence[DatumInput], datum_row: int | None
-) -> AsyncIterator[str]:
-    """Open a job's own gateway on a free loopback port and give its URL. The literal address: `localhost` may be ::1."""
-    buckets = await trio.to_thread.run_sync(_sidecar_buckets, store, strict, inputs, datum_row)
+) -> AsyncIterator[Sidecar]:
+    """Open a job's own gateway on a free loopback port. The literal address: `localhost` may be ::1.
+
+    With authentication on it has a key of its own, which no other job and nobody else knows.
+    """
+    found, active = await trio.to_thread.run_sync(_sidecar_buckets, store, strict, inputs, datum_row)
+    buckets = SidecarBuckets(found)
+    key = secrets.token_hex(16) if active else None
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    async with _serving(store, SidecarBuckets(buckets), listeners, strict=strict):
-        yield _url(listeners)
+    admit = JobKey(buckets, key).admit if key is not None else None
+    async with _serving(store, buckets, listeners, strict=strict, admit=admit):
+        yield Sidecar(_url(listeners)) if key is None else Sidecar(_url(listeners), key)
 
 
-def _sidecar_buckets(store: Store, strict: bool, inputs: Sequence[DatumInput], datum_row: int | None) -> dict[str, Bucket]:
+def _sidecar_buckets(
+    store: Store, strict: bool, inputs: Sequence[DatumInput], datum_row: int | None
+) -> tuple[dict[str, Bucket], bool]:
+    """Return the buckets of a job, and whether authentication is on."""
     with store.snapshot() as db:
         created = {item.repo: repos.get_created_ns(db, item.repo) for item in inputs}
         buckets: dict[str, Bucket] = {
@@ -211,7 +246,7 @@ def _sidecar_buckets(store: Store, strict: bool, inputs: Sequence[DatumInput], d
         }
         if datum_row is not None:
             buckets["out"] = OutBucket(datum_row, max(created.values(), default=0), write_only=strict)
-    return buckets
+        return buckets, auth.is_active(db)
 
 
 def _copy_out(

@@ -25,7 +25,8 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 class Config:
     """What an appliance is started with. `mount` is None for none; `view` is how datums see their inputs.
 
-    Multipart uploads that are not finished are forgotten after `upload_days`.
+    Multipart uploads that are not finished are forgotten after `upload_days`. With `anyone` other machines may be let in
+    although nobody has to say who they are.
     `writable` has the branches that can be changed in the mount, as `repo` or `repo@branch`; `*` is master of every repo.
     `environment` is what user code inherits from; `file_roots` are the directories below which file:// addresses may be.
     """
@@ -33,6 +34,7 @@ class Config:
     data: Path
     s3_host: str = "127.0.0.1"
     s3_port: int = S3_PORT
+    anyone: bool = False
     mount: Path | None = None
     writable: frozenset[str] = frozenset()
     durability: Durability = "durable"
@@ -42,6 +44,11 @@ class Config:
     ready_file: Path | None = None
     file_roots: tuple[Path, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the gateway."""
+        return self.s3_host in _LOOPBACK
 
     @property
     def control_socket(self) -> Path:
@@ -76,11 +83,8 @@ def find_data(environment: Mapping[str, str]) -> Path:
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Parse `HOST:PORT`, `:PORT` or `PORT`. Raises InvalidRequest, also for a host that others can reach."""
+    """Parse `HOST:PORT`, `:PORT` or `PORT`. Raises InvalidRequest."""
     host, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdecimal()) or int(port) > 65535:
         raise InvalidRequest(f"invalid address {text}: expected HOST:PORT")
-    host = host.strip("[]") or "127.0.0.1"
-    if host not in _LOOPBACK:
-        raise InvalidRequest(f"refusing to listen on {host}: without authentication the gateway is for this machine only")
-    return host, int(port)
+    return host.strip("[]") or "127.0.0.1", int(port)

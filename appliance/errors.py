@@ -14,6 +14,7 @@
     ├── PathConflict                    a file where a directory is, or the reverse
     ├── NotWritable                     a finished commit, an input of a job
     │   └── OutputBranch                only its pipeline writes there
+    ├── NotAuthorized                   somebody without the role for it
     ├── Conflict                        a head that moved, a repo in use
     ├── BadDigest, IncompleteBody       bytes that are not what their sender announced
     ├── Unsupported
@@ -108,6 +109,10 @@ class NotWritable(ApplianceError):
 
 class OutputBranch(NotWritable):
     """Only a pipeline writes to this branch."""
+
+
+class NotAuthorized(ApplianceError):
+    """Whoever asks has no role that allows it."""
 
 
 class Conflict(ApplianceError):

@@ -184,3 +184,20 @@ def parse_bucket(name: str) -> BucketName:
     if len(parts) > 2 or not all(_NAME.fullmatch(part) for part in parts):
         raise InvalidName(f'invalid bucket name "{name}"')
     return BucketName(parts[-1], parts[0] if len(parts) == 2 else DEFAULT_BRANCH, commit)
+
+
+_NEW_BUCKET = re.compile(r"(?=.{3})[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_NEW_LABEL = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_-]*[a-zA-Z0-9])?")
+
+
+def check_new_bucket(name: str) -> str:
+    """Return `name` if S3 clients may make a bucket of it, else raise InvalidName.
+
+    Without a dot it is a name that Amazon allows; with one, capitals and underscores are allowed as in PFS, but neither part
+    may begin or end with a dash or underscore. Repos made elsewhere are buckets whatever their names.
+    """
+    labels = name.split(".")
+    rule = _NEW_BUCKET if len(labels) == 1 else _NEW_LABEL
+    if not all(rule.fullmatch(label) for label in labels):
+        raise InvalidName(f'invalid bucket name "{name}"')
+    return name

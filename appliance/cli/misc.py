@@ -10,8 +10,9 @@ from appliance.cli import verbs
 from appliance.cli.connection import ask_until, call, iterate, set_active_transaction
 from appliance.cli.options import is_sure, styled
 from appliance.cli.output import Facts, Style, print_one, table
+from appliance.cli.session import session_token
 from appliance.cli.verbs import root
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, InvalidRequest
 
 _KEY = "appliance"
 _REGION = "us-east-1"
@@ -63,6 +64,7 @@ def describe(facts: Facts) -> dict[str, str | None]:
         "S3 endpoint": facts["s3_endpoint"],
         "Mount": facts["mount"] or "none",
         "Durability": facts["durability"],
+        "Authentication": "on" if facts["auth"] else None,
         "Strict": "true" if facts["strict"] else None,
         "Notice": "\nNotice: ".join(facts["notices"]) or None,
     }
@@ -72,14 +74,17 @@ def describe(facts: Facts) -> dict[str, str | None]:
 def env() -> None:
     """Print variables for S3 clients, for a shell: eval "$(appliance env)".
 
-    Without authentication any pair of equal keys will do.
+    Without authentication any pair of equal keys will do; with it the keys are the token that `auth use-auth-token` keeps.
     """
-    endpoint = call("inspect_appliance")["s3_endpoint"]
+    facts = call("inspect_appliance")
+    endpoint, key = facts["s3_endpoint"], _KEY
+    if facts["auth"] and (key := session_token() or "") == "":
+        raise InvalidRequest("authentication is on: `auth use-auth-token` first")
     variables = {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ENDPOINT_URL_S3": endpoint,
-        "AWS_ACCESS_KEY_ID": _KEY,
-        "AWS_SECRET_ACCESS_KEY": _KEY,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": key,
         "AWS_REGION": _REGION,
         "AWS_DEFAULT_REGION": _REGION,
         "AWS_ALLOW_HTTP": "true",

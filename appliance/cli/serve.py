@@ -30,6 +30,7 @@ _Path = click.Path(path_type=Path)
 @click.option(
     "--s3-address", default=f"127.0.0.1:{S3_PORT}", show_default=True, metavar="HOST:PORT", help="Port 0: a free one."
 )
+@click.option("--anyone", is_flag=True, help="Let other machines in although authentication is off.")
 @click.option("--mount", type=_Path, metavar="DIR", help=f"Where repos are shown as files [default: {DEFAULT_MOUNT}].")
 @click.option(
     "--write",
@@ -156,6 +157,7 @@ def _announce(app: "App") -> None:
         "mount": str(app.mount) if app.mount else None,
         "durability": config.durability,
         "strict": config.strict,
+        "auth": app.is_auth_active(),
         "notices": [*app.notices, *([f"other commands need APPLIANCE_HOME={quote(str(config.data))}"] if elsewhere else [])],
     }
     log.info("ready: S3 at %s, mount at %s", app.s3_endpoint, app.mount or "none")

@@ -26,6 +26,7 @@ _MODULES = {
     "export": ("backup",),
     "import": ("backup",),
     # These stand alone, without a verb.
+    "auth": ("auth",),
     "logs": ("logs",),
     "serve": ("serve",),
     "status": ("mount",),

@@ -53,6 +53,7 @@ class Calls:
             "mount": str(self._app.mount) if self._app.mount else None,
             "durability": config.durability,
             "strict": config.strict,
+            "auth": self._app.is_auth_active(),
             "notices": self._app.notices,
         }
 

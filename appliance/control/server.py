@@ -22,6 +22,7 @@ import trio
 from appliance import httpd
 from appliance.app import App, open_app
 from appliance.config import Config, short_path
+from appliance.control.auth import AuthCalls
 from appliance.control.calls import Calls
 from appliance.control.files import FileCalls, open_file, stage_file
 from appliance.control.follow import choose_jobs, find_start, iter_finished, iter_logs
@@ -79,9 +80,8 @@ class Control:
         self._app = app
         self._requests = collect_requests(Requests(app))
         self._transactions = Transactions(app.store, self._requests)
-        self._calls = (
-            _collect(Calls(app)) | _collect(FileCalls(app)) | _collect(MountCalls(app)) | _collect(self._transactions)
-        )
+        self._calls = _collect(Calls(app)) | _collect(FileCalls(app)) | _collect(MountCalls(app)) | _collect(AuthCalls(app))
+        self._calls |= _collect(self._transactions)
         self._streams = _collect(Streams(), skip=1)
         self._upkeep = _collect(UpkeepCalls(app))
         self._transfers = _collect(TransferCalls(app), skip=1)

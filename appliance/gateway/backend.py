@@ -22,6 +22,7 @@ from appliance.gateway.listing import ListRequest
 from appliance.gateway.parsing import Source
 from appliance.gateway.refusals import Refusals
 from appliance.gateway.request import StagedObject
+from appliance.gateway.settings_backend import SettingsBackend
 from appliance.gateway.upload_backend import UploadBackend
 from appliance.gateway.views import REGION, BlobSlice, BucketView, ObjectView
 from appliance.gateway.writing import Written, key_path, put
@@ -29,6 +30,7 @@ from appliance.names import CommitId
 from appliance.store import Db, Store, blobs, listings, snapshots, uploads
 from appliance.store.blobs import Content
 from appliance.store.listings import Page
+from appliance.store.settings import PRIVATE, Settings
 from appliance.store.snapshots import Kind, Metadata
 from appliance.store.uploads import ObjectPart
 
@@ -45,7 +47,7 @@ class Deleted:
     error: S3Error | None = None
 
 
-class RepoBackend(UploadBackend, Refusals, S3Backend):  # type: ignore[misc]
+class RepoBackend(UploadBackend, SettingsBackend, Refusals, S3Backend):  # type: ignore[misc]
     """The store as moto's S3 backend, with the buckets of one bucket map. Thread-safe: it has no state of its own."""
 
     def __init__(self, store: Store, buckets: BucketMap, *, strict: bool = False) -> None:
@@ -65,13 +67,23 @@ class RepoBackend(UploadBackend, Refusals, S3Backend):  # type: ignore[misc]
         return [BucketView(name, created_ns) for name, created_ns in listed if name.startswith(prefix or "")]
 
     def get_bucket(self, bucket_name: str) -> BucketView:
-        bucket = self.read(bucket_name, lambda _db, found: found)
-        return BucketView(bucket_name, bucket.created_ns, is_versioned=bucket.versioned)
+        def view(db: Db, bucket: Bucket) -> BucketView:
+            bucket.check_readable(db)
+            return BucketView(bucket_name, bucket.created_ns, is_versioned=bucket.versioned)
+
+        return self.read(bucket_name, view)
 
     head_bucket = get_bucket
 
-    def create_bucket(self, bucket_name: str, region_name: str, bucket_namespace: str | None = None) -> BucketView:
-        self.store.write(lambda db: self.bucket_map.create(db, bucket_name))
+    def create_bucket(
+        self, bucket_name: str, region_name: str, bucket_namespace: str | None = None, *, acl: str = PRIVATE
+    ) -> BucketView:
+        def create(db: Db) -> None:
+            self.bucket_map.create(db, bucket_name)
+            if acl != PRIVATE:
+                self.bucket_map.get(db, bucket_name).set_settings(db, Settings(acl))
+
+        self.store.write(create)
         return self.get_bucket(bucket_name)
 
     def delete_bucket(self, bucket_name: str) -> bool:
@@ -258,15 +270,7 @@ class RepoBackend(UploadBackend, Refusals, S3Backend):  # type: ignore[misc]
 
     def set_tags(self, bucket_name: str, key_name: str, version_id: str | None, tagged: str) -> CommitId | None:
         """Change the tags of a version in place, as S3 does, and return the version."""
-
-        def change(db: Db) -> CommitId | None:
-            bucket = self.bucket_map.get(db, bucket_name)
-            bucket.check_writable(db)
-            entry = find_entry(db, bucket, "/" + key_name, version_id)
-            bucket.set_metadata(db, entry, metadata.keep_tags(entry.metadata, tagged))
-            return snapshots.get_version(db, entry) if bucket.versioned else None
-
-        return self.store.write(change)
+        return self.set_metadata(bucket_name, key_name, version_id, lambda kept: metadata.keep_tags(kept, tagged))
 
     def get_object_tagging(self, key: ObjectView) -> list[tuple[str, str]]:
         return tags.read(key.entry.metadata.get(tags.HEADER, ""))

@@ -20,11 +20,12 @@ from appliance.errors import (
     Unsupported,
 )
 from appliance.gateway.errors import S3Error, invalid_argument, no_such_bucket, no_such_version
-from appliance.names import DEFAULT_BRANCH, BucketName, CommitId, parse_bucket
+from appliance.names import DEFAULT_BRANCH, BucketName, CommitId, check_new_bucket, parse_bucket
 from appliance.store import commits, datums, files, history, repos, snapshots, versions
 from appliance.store.blobs import Content
 from appliance.store.database import Db
 from appliance.store.forgetting import Forgetting
+from appliance.store.settings import Settings, get_settings, set_settings
 from appliance.store.snapshots import Entry, Kind, Metadata, Snapshot
 
 
@@ -37,11 +38,15 @@ class Placed:
 
 
 class Bucket(Protocol):
-    """A place for objects. All methods but `check_writable` run inside a read or a write of the store."""
+    """A place for objects. All methods run inside a read or a write of the store."""
 
     @property
     def name(self) -> str:
         """As the client named it."""
+
+    @property
+    def repo(self) -> str:
+        """The repo it is of, empty for none."""
 
     @property
     def created_ns(self) -> int:
@@ -52,7 +57,16 @@ class Bucket(Protocol):
         """Whether version ids mean something here."""
 
     def open(self, db: Db, version: str | None = None) -> Snapshot:
-        """Return the files to read, those of a version if asked so."""
+        """Return the files to read, those of a version if asked so. Raises as `check_readable`."""
+
+    def open_object(self, db: Db, version: str | None = None) -> Snapshot:
+        """Return the same to look up one path, whose entry `check_object` then has to let pass."""
+
+    def check_readable(self, db: Db) -> None:
+        """Raise NotAuthorized if whoever asks may not see what is here."""
+
+    def check_object(self, db: Db, entry: Entry) -> None:
+        """Raise NotAuthorized if whoever asks may not read this one."""
 
     def check_writable(self, db: Db) -> None:
         """Raise what a write would raise."""
@@ -74,6 +88,12 @@ class Bucket(Protocol):
 
     def set_metadata(self, db: Db, entry: Entry, metadata: Metadata) -> None:
         """Change what is said of an entry."""
+
+    def get_settings(self, db: Db) -> Settings:
+        """Return what it was told about itself."""
+
+    def set_settings(self, db: Db, settings: Settings) -> None:
+        """Change that."""
 
 
 class BucketMap(Protocol):
@@ -115,8 +135,32 @@ def _is_ancestor(commit: commits.Commit, head: Snapshot) -> bool:
     return any(commit.line == line and commit.seq <= seq for line, seq in head.history)
 
 
+class _Open:
+    """What buckets have in common that everybody may read who gets to them, and that nothing can be set on."""
+
+    __slots__ = ()
+
+    def check_readable(self, db: Db) -> None:
+        pass
+
+    def check_object(self, db: Db, entry: Entry) -> None:
+        pass
+
+    def open(self, db: Db, version: str | None = None) -> Snapshot:
+        raise NotImplementedError
+
+    def open_object(self, db: Db, version: str | None = None) -> Snapshot:
+        return self.open(db, version)
+
+    def get_settings(self, db: Db) -> Settings:
+        return Settings()
+
+    def set_settings(self, db: Db, settings: Settings) -> None:
+        raise Unsupported("only a branch has settings")
+
+
 @dataclass(frozen=True, slots=True)
-class BranchBucket:
+class BranchBucket(_Open):
     """A branch: reads see its head, each write is a commit."""
 
     name: str
@@ -168,8 +212,14 @@ class BranchBucket:
         self.check_writable(db)
         files.set_metadata(db, entry, metadata)
 
+    def get_settings(self, db: Db) -> Settings:
+        return get_settings(db, self.repo, self.branch)
 
-class _ReadOnly:
+    def set_settings(self, db: Db, settings: Settings) -> None:
+        set_settings(db, self.repo, self.branch, settings)
+
+
+class _ReadOnly(_Open):
     """What buckets refuse that nobody can write to."""
 
     __slots__ = ()
@@ -206,6 +256,7 @@ class CommitBucket(_ReadOnly):
     repo: str
     commit: CommitId
     created_ns: int
+    branch: str = DEFAULT_BRANCH
     versioned: bool = True
 
     def open(self, db: Db, version: str | None = None) -> Snapshot:
@@ -215,6 +266,15 @@ class CommitBucket(_ReadOnly):
 
     def check_writable(self, db: Db) -> None:
         raise NotWritable(f"commit {self.commit} has already finished")
+
+    def get_settings(self, db: Db) -> Settings:
+        """What pages may read of the branch it was named with, they may read of it. An ACL it has none: the commit may be
+        of another branch.
+        """
+        return Settings(cors=get_settings(db, self.repo, self.branch).cors)
+
+    def set_settings(self, db: Db, settings: Settings) -> None:
+        self.check_writable(db)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,13 +297,14 @@ class InputBucket(_ReadOnly):
 
 
 @dataclass(frozen=True, slots=True)
-class OutBucket:
+class OutBucket(_Open):
     """The output of a datum while it runs. `write_only`: its own job can not look at what it wrote (strict mode)."""
 
     datum: int
     created_ns: int
     write_only: bool = False
     name: str = "out"
+    repo: str = ""
     versioned: bool = False
 
     def open(self, db: Db, version: str | None = None) -> Snapshot:
@@ -287,7 +348,7 @@ class RepoBuckets:
             raise no_such_bucket() from None
 
     def create(self, db: Db, name: str) -> None:
-        parsed = _parse_branch_bucket(name)
+        parsed = _parse_branch_bucket(check_new_bucket(name))
         if not repos.exists(db, parsed.repo):
             repos.create_repo(db, parsed.repo)
         elif repos.find_branch_id(db, parsed.repo, parsed.branch) is not None:
@@ -315,7 +376,7 @@ def _open_bucket(db: Db, name: str, parsed: BucketName) -> Bucket:
     commits.get_commit(db, parsed.repo, parsed.commit)
     if parsed.branch != DEFAULT_BRANCH:  # only the commit selects content, but the name has to make sense
         commits.get_head(db, parsed.repo, parsed.branch)
-    return CommitBucket(name, parsed.repo, parsed.commit, repos.get_created_ns(db, parsed.repo))
+    return CommitBucket(name, parsed.repo, parsed.commit, repos.get_created_ns(db, parsed.repo), parsed.branch)
 
 
 class SidecarBuckets:

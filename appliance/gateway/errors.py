@@ -27,6 +27,7 @@ _STATUS = {
     "BucketAlreadyExists": 409,
     "BucketAlreadyOwnedByYou": 409,
     "BucketNotEmpty": 409,
+    "ExpiredToken": 400,
     "InternalError": 500,
     "InsufficientStorage": 507,
     "InvalidAccessKeyId": 403,
@@ -79,6 +80,7 @@ TABLE: dict[type[errors.ApplianceError], tuple[str, str | None]] = {
     ),
     errors.NotWritable: ("AccessDenied", None),
     errors.OutputBranch: ("WriteToOutputBranch", "You cannot write to an output branch"),
+    errors.NotAuthorized: ("AccessDenied", None),
     errors.Conflict: ("OperationAborted", None),
     errors.BadDigest: ("BadDigest", "The Content-MD5 or checksum value that you specified did not match what we received."),
     errors.IncompleteBody: (

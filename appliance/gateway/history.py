@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from appliance.errors import FileNotFound
+from appliance.errors import ApplianceError, FileNotFound
 from appliance.gateway.buckets import Bucket
 from appliance.gateway.errors import S3Error, invalid_argument, no_such_version, not_implemented, xml_text
 from appliance.gateway.listing import OWNER_XML, parse_encoding, parse_limit, text_encoder
@@ -26,10 +26,20 @@ def find_entry(db: Db, bucket: Bucket, path: str, version_id: str | None) -> Ent
     """Return the entry of a path, of a version if one is named: what that commit shows there.
 
     Raises FileNotFound, S3Error NoSuchVersion, MethodNotAllowed for a delete marker. Where the newest version is a delete
-    marker the error says so, as S3's does.
+    marker the error says so, as S3's does. Raises NotAuthorized, also for what is not there where that may not be seen.
     """
+    try:
+        entry = _find_entry(db, bucket, path, version_id)
+    except (ApplianceError, S3Error):
+        bucket.check_readable(db)
+        raise
+    bucket.check_object(db, entry)
+    return entry
+
+
+def _find_entry(db: Db, bucket: Bucket, path: str, version_id: str | None) -> Entry:
     if version_id is None or not bucket.versioned:
-        snapshot = bucket.open(db, version_id)
+        snapshot = bucket.open_object(db, version_id)
         entry = snapshots.find(db, snapshot, path)
         if entry is None:
             raise _not_found(db, bucket, snapshot, path)
@@ -41,13 +51,13 @@ def find_entry(db: Db, bucket: Bucket, path: str, version_id: str | None) -> Ent
             raise
         entry = None
     if entry is None:
-        marker = versions.find_version(db, bucket.open(db), path, version_id)
+        marker = versions.find_version(db, bucket.open_object(db), path, version_id)
         raise no_such_version() if marker is None else _is_marker(marker)
     return entry
 
 
 def _find_in_commit(db: Db, bucket: Bucket, path: str, version_id: str) -> Entry | None:
-    snapshot = bucket.open(db, version_id)
+    snapshot = bucket.open_object(db, version_id)
     entry, commit = snapshots.find(db, snapshot, path), snapshot.commit
     if entry is None or commit is None or (entry.line, entry.from_seq) == (commit.line, commit.seq):
         return entry

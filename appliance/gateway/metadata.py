@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from appliance.gateway import tags
+from appliance.gateway import sharing, tags
 from appliance.gateway.checksums import PREFIX
 from appliance.gateway.errors import S3Error, invalid_argument, not_implemented
 
@@ -31,7 +31,7 @@ def parse_metadata(headers: Any) -> dict[str, str]:
         kept[REDIRECT] = _check_redirect(redirect)
     if (storage_class := headers.get(STORAGE_CLASS)) not in (None, "", "STANDARD"):
         kept[STORAGE_CLASS] = _check_class(storage_class)
-    return kept
+    return sharing.keep_acl(kept, sharing.parse_canned(headers.get(sharing.HEADER)))
 
 
 def _check_redirect(location: str) -> str:
@@ -58,11 +58,12 @@ def keep_tags(kept: Mapping[str, str], tagged: str) -> dict[str, str]:
 def copy(before: Mapping[str, str], said: Mapping[str, str], *, replaces: bool, retagged: bool) -> dict[str, str]:
     """Return the metadata of a copy: its source's, or with `replaces` and `retagged` what its request said.
 
-    Checksums go along, storage class and redirection never do.
+    Checksums go along, storage class, redirection and ACL never do.
     """
     kept = {name: value for name, value in before.items() if name.startswith(PREFIX)}
-    kept |= {name: said[name] for name in (STORAGE_CLASS, REDIRECT) if name in said}
-    apart = {*kept, tags.HEADER, STORAGE_CLASS, REDIRECT}
+    own = (STORAGE_CLASS, REDIRECT, sharing.HEADER)
+    kept |= {name: said[name] for name in own if name in said}
+    apart = {*kept, tags.HEADER, *own}
     described, tagged = said if replaces else before, said if retagged else before
     kept |= {name: value for name, value in described.items() if name not in apart}
     return keep_tags(kept, tagged.get(tags.HEADER, ""))
@@ -77,8 +78,9 @@ def parse_directive(headers: Mapping[str, str], name: str) -> bool:
 
 
 def headers_of(kept: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers that what was kept comes back as. Checksums only come when they are asked for."""
+    """Return the headers that what was kept comes back as. Checksums only come when they are asked for, ACLs never."""
     headers = {_KEPT.get(name, name): value for name, value in kept.items() if not name.startswith(PREFIX)}
+    headers.pop(sharing.HEADER, None)
     if (tagged := headers.pop(tags.HEADER, None)) is not None:
         headers["x-amz-tagging-count"] = str(len(tags.read(tagged)))
     return headers

@@ -20,14 +20,15 @@ _SUBRESOURCES = frozenset(
 _OFFERED = {
     ("bucket", "GET"): {
         *("location", "uploads", "versioning", "versions"),
-        *("cors", "encryption", "lifecycle", "object-lock", "ownershipControls", "policy", "publicAccessBlock"),
+        *("acl", "cors", "encryption", "lifecycle", "object-lock", "ownershipControls", "policy", "publicAccessBlock"),
         *("replication", "tagging", "website"),
         *BUCKET_READS,
     },
-    ("bucket", "PUT"): {"versioning"},
+    ("bucket", "PUT"): {"acl", "cors", "tagging", "versioning"},
     ("bucket", "POST"): {"delete"},
-    ("object", "GET"): {"attributes", "tagging", "uploadId", *OBJECT_READS},
-    ("object", "PUT"): {"tagging", "uploadId"},
+    ("bucket", "DELETE"): {"cors", "tagging"},
+    ("object", "GET"): {"acl", "attributes", "tagging", "uploadId", *OBJECT_READS},
+    ("object", "PUT"): {"acl", "tagging", "uploadId"},
     ("object", "POST"): {"uploads", "uploadId"},
     ("object", "DELETE"): {"tagging", "uploadId"},
 }
@@ -42,7 +43,6 @@ _REFUSED_HEADERS = (
     "x-amz-write-offset-bytes",
 )
 _HARMLESS = {
-    "x-amz-acl": {"private", "bucket-owner-full-control"},
     "x-amz-object-ownership": {"BucketOwnerEnforced"},
     "x-amz-bucket-object-lock-enabled": {"false"},
 }

@@ -96,10 +96,10 @@ def _header_value(text: str) -> str:
     return text
 
 
-def parse_xml(body: Any) -> dict[str, Any]:
-    """Return a body as dictionaries. Entities are off in xmltodict."""
+def parse_xml(body: Any, *, lists: Sequence[str] = ("Object", "Part", "Tag")) -> dict[str, Any]:
+    """Return a body as dictionaries, elements with the names of `lists` as lists. Entities are off in xmltodict."""
     try:
-        parsed: dict[str, Any] = xmltodict.parse(body, strip_whitespace=False, force_list=("Object", "Part", "Tag"))
+        parsed: dict[str, Any] = xmltodict.parse(body, strip_whitespace=False, force_list=lists)
     except ValueError:
         raise MalformedXML from None
     return parsed

@@ -21,12 +21,14 @@ from appliance.gateway.list_verbs import ListVerbs
 from appliance.gateway.object_verbs import ObjectVerbs
 from appliance.gateway.offered import check_offered
 from appliance.gateway.request import GatewayRequest
+from appliance.gateway.settings_verbs import SettingsVerbs
+from appliance.gateway.sharing import parse_canned
 from appliance.gateway.upload_verbs import UploadVerbs
 from appliance.gateway.verbs import Answer
 from appliance.gateway.views import REGION
 
 
-class GatewayResponse(ObjectVerbs, UploadVerbs, ListVerbs, S3Response):  # type: ignore[misc]
+class GatewayResponse(ObjectVerbs, UploadVerbs, ListVerbs, SettingsVerbs, S3Response):  # type: ignore[misc]
     """One request's answer. Raises S3Error for those that are errors; `ApplianceError`s pass through."""
 
     def __init__(self, backend: RepoBackend) -> None:
@@ -52,7 +54,7 @@ class GatewayResponse(ObjectVerbs, UploadVerbs, ListVerbs, S3Response):  # type:
         return (200, {}, answer) if isinstance(answer, str) else answer
 
     def _route(self, request: GatewayRequest) -> Any:
-        if request.method not in ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"):
+        if request.method not in ("GET", "HEAD", "PUT", "POST", "DELETE"):
             raise S3Error("MethodNotAllowed", "The specified method is not allowed against this resource.")
         if request.address.key is not None:
             return self._key_response(request, request.raw_url)
@@ -122,7 +124,6 @@ class GatewayResponse(ObjectVerbs, UploadVerbs, ListVerbs, S3Response):  # type:
             "PUT": self._route_put,
             "POST": self._route_post,
             "DELETE": self._route_delete,
-            "OPTIONS": lambda: self._response_options(self.headers, self.bucket_name),
         }
         return routes[request.method]()
 
@@ -130,11 +131,18 @@ class GatewayResponse(ObjectVerbs, UploadVerbs, ListVerbs, S3Response):  # type:
         if unconfigured.OBJECT_READS & self.querystring.keys():
             self.backend.head_object(self.bucket_name, self.parse_key_name(), self._version_id())
             unconfigured.answer_object(self.querystring)
-        routes = {"uploadId": self.list_parts, "tagging": self.get_object_tagging, "attributes": self.get_object_attributes}
+        routes: dict[str, Callable[[], Any]] = {
+            "uploadId": self.list_parts,
+            "acl": self.get_object_acl,
+            "tagging": self.get_object_tagging,
+            "attributes": self.get_object_attributes,
+        }
         return next((answer for name, answer in routes.items() if name in self.querystring), self.get_object)()
 
     def _route_put(self) -> Any:
         copied = "x-amz-copy-source" in self.headers
+        if "acl" in self.querystring:
+            return self.put_object_acl()
         if "tagging" in self.querystring:
             return self.put_object_tagging()
         if "uploadId" in self.querystring or "partNumber" in self.querystring:
@@ -153,10 +161,6 @@ class GatewayResponse(ObjectVerbs, UploadVerbs, ListVerbs, S3Response):  # type:
             return self.delete_object_tagging()
         return self.abort_multipart_upload() if "uploadId" in self.querystring else self.delete_object()
 
-    def _response_options(self, headers: Any, bucket_name: str) -> Any:
-        """Nobody has configured CORS; moto's answers 200 without headers."""
-        raise S3Error("AccessForbidden", "CORSResponse: CORS is not enabled for this bucket.")
-
     def _bucket_response_get(self, bucket_name: str, querystring: dict[str, Any]) -> Any:
         """Moto's takes questions that it does not know for a listing."""
         if unconfigured.BUCKET_READS & querystring.keys():
@@ -170,8 +174,10 @@ class GatewayResponse(ObjectVerbs, UploadVerbs, ListVerbs, S3Response):  # type:
         """Moto's goes on to configure what it has just created, and answers a versioning without status with no XML."""
         if "versioning" in querystring:
             return self.put_bucket_versioning()
+        if (answer := self.put_bucket_settings()) is not None:
+            return answer
         self._check_bucket_configuration()
-        bucket = self.backend.create_bucket(bucket_name, REGION)
+        bucket = self.backend.create_bucket(bucket_name, REGION, acl=parse_canned(self._header("x-amz-acl")))
         return self._serialize("CreateBucket", {"Location": f"/{bucket.name}"})
 
     def _bucket_response_post(self, request: GatewayRequest, bucket_name: str) -> Any:

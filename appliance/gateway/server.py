@@ -14,7 +14,8 @@ from typing import Any, TypeVar, TypeVarTuple
 import trio
 
 from appliance.errors import ApplianceError
-from appliance.gateway import signature
+from appliance.gateway import cors, signature
+from appliance.gateway.access import Admit
 from appliance.gateway.backend import RepoBackend
 from appliance.gateway.buckets import BucketMap
 from appliance.gateway.checksums import Checksums
@@ -44,9 +45,9 @@ _MISMATCH = "The provided 'x-amz-content-sha256' header does not match what was 
 class Gateway:
     """Answers S3 requests about the buckets of one map."""
 
-    def __init__(self, store: Store, buckets: BucketMap, *, strict: bool = False) -> None:
-        self._store = store
-        self._backend = RepoBackend(store, buckets, strict=strict)
+    def __init__(self, store: Store, buckets: BucketMap, *, strict: bool = False, admit: Admit | None = None) -> None:
+        self._store, self._buckets, self._strict = store, buckets, strict
+        self._admit: Admit = admit if admit is not None else lambda _access_key: buckets
         self._workers = trio.CapacityLimiter(64)
 
     async def handle(self, request: Request) -> Reply:
@@ -61,6 +62,7 @@ class Gateway:
         except BodyTooLarge:
             refusal = S3Error("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
             reply = _error_reply(refusal, request, request_id)
+        reply.headers.extend(self._cors_headers(request))
         reply.headers.append(("x-amz-request-id", request_id))
         reply.headers.append(("Server", "appliance"))
         return reply
@@ -68,24 +70,66 @@ class Gateway:
     async def _answer(self, request: Request) -> Reply:
         host = request.headers.get("host") or ""
         address = parse_address(request.target, host)
-        incoming = _Incoming(request, address, *_authenticate(request, find_virtual_bucket(host)))
+        if request.method == "OPTIONS":
+            return self._answer_preflight(request, address)
+        claim, verifier, backend = self._authenticate(request, find_virtual_bucket(host))
+        incoming = _Incoming(request, address, claim, verifier)
         if _carries_object(request, address):
             if request.body.content_length is None and "transfer-encoding" not in request.headers:
                 raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.")
-            self._backend.check_writable(address.bucket)
+            backend.check_writable(address.bucket)
             async with _Staging(self._store.blobs.receive(), incoming, request, self._run) as staged:
-                return await self._run(self._respond, request, address, staged)
+                return await self._run(_respond, backend, request, address, staged)
         body = await _read_small(request, incoming)
         if request.method in ("GET", "HEAD") and address.key is not None:
-            return self._respond(request, address, body)
-        return await self._run(self._respond, request, address, body)
+            return _respond(backend, request, address, body)
+        return await self._run(_respond, backend, request, address, body)
 
-    def _respond(self, request: Request, address: Address, body: bytes | StagedObject) -> Reply:
-        seen = make_request(request.method, request.target, request.headers, address, body)
-        return _make_reply(*GatewayResponse(self._backend).respond(seen))
+    def _authenticate(
+        self, request: Request, bucket: str | None
+    ) -> tuple[signature.Claim | None, signature.ChunkVerifier | None, RepoBackend]:
+        """Check who asks, and return what that one may do. The secret of a key is the key itself; see `access`."""
+        claim = signature.parse_claim(request.method, request.target, request.headers, bucket=bucket)
+        buckets = self._admit(claim.access_key if claim is not None else None)
+        verifier = signature.verify_claim(claim, claim.access_key, now=datetime.now(UTC)) if claim is not None else None
+        return claim, verifier, RepoBackend(self._store, buckets, strict=self._strict)
+
+    # -- what pages may read
+
+    def _answer_preflight(self, request: Request, address: Address) -> Reply:
+        """Say whether a page may send a request; browsers ask without signature."""
+        allowed = self._find_cors(address, cors.parse_preflight(request.headers.get))
+        if not allowed:
+            message = "CORSResponse: This CORS request is not allowed."
+            raise S3Error("AccessForbidden", message)
+        return Reply(200, list(allowed.items()))
+
+    def _cors_headers(self, request: Request) -> list[tuple[str, str]]:
+        """Return what lets the page of whoever sent this read the answer; also an error, or it could not show it."""
+        asked = cors.parse_actual(request.method, request.headers.get) if request.method != "OPTIONS" else None
+        if asked is None:
+            return []
+        try:
+            address = parse_address(request.target, request.headers.get("host") or "")
+        except S3Error:
+            return []
+        return list(self._find_cors(address, asked).items())
+
+    def _find_cors(self, address: Address, asked: cors.Asked) -> dict[str, str]:
+        try:
+            with self._store.snapshot() as db:
+                rules = self._buckets.get(db, address.bucket).get_settings(db).cors
+        except (ApplianceError, S3Error):
+            return {}
+        return cors.answer(rules or (), asked)
 
     async def _run(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
         return await trio.to_thread.run_sync(function, *arguments, limiter=self._workers)
+
+
+def _respond(backend: RepoBackend, request: Request, address: Address, body: bytes | StagedObject) -> Reply:
+    seen = make_request(request.method, request.target, request.headers, address, body)
+    return _make_reply(*GatewayResponse(backend).respond(seen))
 
 
 _CODES = {
@@ -112,14 +156,6 @@ def _error_reply(error: S3Error, request: Request, request_id: str) -> Reply:
 def _make_reply(status: int, headers: dict[str, Any], body: Any) -> Reply:
     data = body.to_file_slices() if isinstance(body, BlobSlice) else body.encode() if isinstance(body, str) else body
     return Reply(status, [(name, str(value)) for name, value in headers.items() if value is not None], data)
-
-
-def _authenticate(request: Request, bucket: str | None) -> tuple[signature.Claim | None, signature.ChunkVerifier | None]:
-    """Check who asks. With authentication off: anybody, but a signature must be right, its secret being the access key."""
-    claim = signature.parse_claim(request.method, request.target, request.headers, bucket=bucket)
-    if claim is None:
-        return None, None
-    return claim, signature.verify_claim(claim, claim.access_key, now=datetime.now(UTC))
 
 
 def _carries_object(request: Request, address: Address) -> bool:

@@ -14,6 +14,7 @@ ERRNOS: dict[type[errors.ApplianceError], int] = {
     errors.InvalidRequest: errno.EINVAL,
     errors.PathConflict: errno.ENOTDIR,
     errors.NotWritable: errno.EROFS,
+    errors.NotAuthorized: errno.EACCES,
     errors.Conflict: errno.EBUSY,
     errors.BadDigest: errno.EIO,
     errors.IncompleteBody: errno.EIO,

@@ -5,6 +5,7 @@ cloud: a job must not reach one by accident.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 _REMOVED_PREFIXES = (
     "AWS_",
@@ -20,8 +21,16 @@ _REMOVED_PREFIXES = (
 )
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Both keys of the sidecar's pair, as Pachyderm has them while authentication is off.
-_KEY = "default"
+DEFAULT_KEY = "default"
+"""Both keys of the sidecar's pair, as Pachyderm has them while authentication is off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """A job's own gateway: its URL, and the key that is both of its pair."""
+
+    endpoint: str
+    key: str = DEFAULT_KEY
 
 
 def base_environment(inherited: Mapping[str, str]) -> dict[str, str]:
@@ -46,13 +55,13 @@ def _around_proxy(kept: Mapping[str, str]) -> dict[str, str]:
     return dict.fromkeys(("no_proxy", "NO_PROXY"), f"{spared},127.0.0.1" if spared else "127.0.0.1")
 
 
-def s3_environment(endpoint: str) -> dict[str, str]:
+def s3_environment(sidecar: Sidecar) -> dict[str, str]:
     """Return what real clients read to find the sidecar: Pachyderm's S3_ENDPOINT, the SDKs' variables, s5cmd's, MLflow's."""
     names = ("S3_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "S3_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL")
     return {
-        **dict.fromkeys(names, endpoint),
-        "AWS_ACCESS_KEY_ID": _KEY,
-        "AWS_SECRET_ACCESS_KEY": _KEY,
+        **dict.fromkeys(names, sidecar.endpoint),
+        "AWS_ACCESS_KEY_ID": sidecar.key,
+        "AWS_SECRET_ACCESS_KEY": sidecar.key,
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ALLOW_HTTP": "true",

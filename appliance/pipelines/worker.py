@@ -18,7 +18,7 @@ import trio
 from appliance.errors import ApplianceError, Unsupported
 from appliance.pipelines import outputs
 from appliance.pipelines.datums import Datum, DatumInput, datum_environment
-from appliance.pipelines.environment import base_environment, s3_environment
+from appliance.pipelines.environment import Sidecar, base_environment, s3_environment
 from appliance.pipelines.process import Bind, Exit, Launcher, ProcessLost, ProcessSpec
 from appliance.pipelines.spec import Spec
 from appliance.store import Db, Store, datums
@@ -30,8 +30,8 @@ T = TypeVar("T")
 # A datum whose run is lost more often than this with its launcher is taken to be the reason.
 _MOST_LOST = 3
 
-OpenSidecar = Callable[[Sequence[DatumInput], int | None], AbstractAsyncContextManager[str]]
-"""Opens a job's own gateway: its S3 inputs, and the row of the datum whose output is `out` (None without). Gives its URL."""
+OpenSidecar = Callable[[Sequence[DatumInput], int | None], AbstractAsyncContextManager[Sidecar]]
+"""Opens a job's own gateway: its S3 inputs, and the row of the datum whose output is `out` (None without)."""
 
 OpenView = Callable[[Path, Sequence[DatumInput]], tuple[Bind, ...]]
 """Prepares a datum's inputs, in a scratch directory if need be, and returns what to bind. Blocks."""
@@ -146,8 +146,8 @@ async def _run(doors: Doors, work: Work, binds: tuple[Bind, ...], lines: Lines) 
     if not work.spec.needs_sidecar:
         return await _launch(doors, work, binds, environment, lines)
     s3_inputs = [item for item in work.inputs if item.s3]
-    async with doors.open_sidecar(s3_inputs, work.stored.row if work.spec.s3_out else None) as endpoint:
-        return await _launch(doors, work, binds, environment | s3_environment(endpoint), lines)
+    async with doors.open_sidecar(s3_inputs, work.stored.row if work.spec.s3_out else None) as sidecar:
+        return await _launch(doors, work, binds, environment | s3_environment(sidecar), lines)
 
 
 def _datum_environment(work: Work) -> dict[str, str]:

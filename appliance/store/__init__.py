@@ -18,6 +18,8 @@
     versions     the versions of each file, as S3 lists them; forgetting: one of them gone for good
     squash       taking commits out of history
     transactions requests that are collected and run as one write
+    auth         tokens and roles
+    settings     what a branch is told as a bucket
     uploads      multipart uploads in progress
     staging      puts of many files that arrive one by one
     overlays     trees that are changed over a commit that stays; overlaying: their commit

@@ -50,9 +50,12 @@ class Changes:
     """A branch got or lost a trigger."""
     garbage: bool = False
     """Something was removed that other things may have been kept for."""
+    auth: bool = False
+    """A token came or went."""
 
     def __bool__(self) -> bool:
-        return bool(self.heads or self.repos or self.jobs or self.triggers or self.logs or self.garbage)
+        flags = self.repos or self.jobs or self.triggers or self.garbage or self.auth
+        return bool(flags or self.heads or self.logs)
 
     def update(self, other: "Changes") -> None:
         """Add what another write changed."""
@@ -62,6 +65,7 @@ class Changes:
         self.jobs = self.jobs or other.jobs
         self.triggers = self.triggers or other.triggers
         self.garbage = self.garbage or other.garbage
+        self.auth = self.auth or other.auth
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ _ROWS = {
     "lines": "repo_id IN (SELECT id FROM out.repos)",
     "commits": _LINES,
     "branches": "repo_id IN (SELECT id FROM out.repos)",
+    "branch_settings": "branch_id IN (SELECT id FROM out.branches)",
     "commit_provenance": "commit_id IN (SELECT id FROM out.commits) AND upstream_id IN (SELECT id FROM out.commits)",
     # The output branch of a pipeline that stays behind is a branch like any other.
     "branch_provenance": """

@@ -46,6 +46,7 @@ _ROWS: tuple[tuple[str, Mapping[str, str], str], ...] = (
         {"id": "id + :branches", "repo_id": _REPO.format("repo_id"), "head_id": "head_id + :commits"},
         "id",
     ),
+    ("branch_settings", {"branch_id": "branch_id + :branches"}, "branch_id"),
     (
         "branch_provenance",
         {"branch_id": "branch_id + :branches", "upstream_id": "upstream_id + :branches"},

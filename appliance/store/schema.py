@@ -469,6 +469,48 @@ def overlays(db: Database) -> None:
         db.conn.execute(statement)
 
 
+_ACCESS = (
+    # Who may come in: the SHA-256 of each token and whose it is. Authentication is on while `pach:root` has one. A token
+    # that has expired stays for a while, so that it can be called that.
+    """
+    CREATE TABLE auth_tokens (
+        digest BLOB PRIMARY KEY,
+        subject TEXT NOT NULL,
+        created_ns INTEGER NOT NULL,
+        expires_ns INTEGER
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX auth_tokens_subject ON auth_tokens (subject)",
+    # What a subject may do with a repo; without a repo, with all of them. Exports have neither of the two: subjects are
+    # those of one appliance.
+    """
+    CREATE TABLE auth_roles (
+        repo_id INTEGER REFERENCES repos ON DELETE CASCADE,
+        subject TEXT NOT NULL,
+        role TEXT NOT NULL
+    )
+    """,
+    "CREATE UNIQUE INDEX auth_roles_subject ON auth_roles (subject, repo_id, role)",
+    "CREATE INDEX auth_roles_repo ON auth_roles (repo_id)",
+    # What S3 can be told about a branch as a bucket. `acl` is a canned ACL, `cors` and `tags` are JSON or NULL.
+    """
+    CREATE TABLE branch_settings (
+        branch_id INTEGER PRIMARY KEY REFERENCES branches ON DELETE CASCADE,
+        acl TEXT NOT NULL DEFAULT 'private',
+        cors TEXT,
+        tags TEXT
+    )
+    """,
+)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def access(db: Database) -> None:
+    """Tokens, roles, and what a bucket lets others do."""
+    for statement in _ACCESS:
+        db.conn.execute(statement)
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to this code's schema. Raises Conflict, changing nothing, if it is newer."""
     db = Database(connection)

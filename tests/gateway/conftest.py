@@ -1,9 +1,11 @@
 """A gateway over a real store, and a client of it."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from gateway.door import Door
 from gateway.helpers import Served, client, serving
 from store.checks import check
 from store.helpers import commit_of, create_repos, fork, put
@@ -32,6 +34,16 @@ def bucket(store: Store) -> str:
     create_repos(store, "data")
     fork(store, "data", "master")
     return "master.data"
+
+
+@pytest.fixture
+def door(gateway: Served) -> Iterator[Door]:
+    """That gateway with authentication on, over the repos `data` and `other`."""
+    create_repos(gateway.store, "data", "other")
+    put(gateway.store, "data", "/a", b"content")
+    put(gateway.store, "other", "/a", b"secret")
+    with ExitStack() as stack:
+        yield Door(gateway, stack)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from appliance import httpd
+from appliance.gateway.access import TokenHolders
 from appliance.gateway.buckets import BucketMap
 from appliance.gateway.server import Gateway, error_reply
 from appliance.store import Store
@@ -93,7 +94,7 @@ def serving(store: Store, buckets: BucketMap, *, strict: bool = False) -> Iterat
 
     async def main() -> None:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        gateway = Gateway(store, buckets, strict=strict)
+        gateway = Gateway(store, buckets, strict=strict, admit=TokenHolders(store, buckets).admit)
         with trio.CancelScope() as scope:
             started.put((listener.socket.getsockname()[1], trio.lowlevel.current_trio_token(), scope))
             await httpd.serve(gateway.handle, [listener], error_reply=error_reply)

@@ -131,7 +131,8 @@ def test_presigned_url_that_was_changed_is_refused(gateway: Served, bucket: str,
 def test_presigned_url_that_expired_is_refused(gateway: Served, bucket: str, presigning: Any) -> None:
     url = presigning.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "a"}, ExpiresIn=-10)
     answer = gateway.request("GET", target_of(url))
-    assert (answer.status, answer.code) in [(403, "AccessDenied"), (400, "AuthorizationQueryParametersError")]
+    assert answer.status == 403
+    assert answer.code in ("AccessDenied", "AuthorizationQueryParametersError")
 
 
 def test_two_signatures_are_one_too_many(gateway: Served, bucket: str, presigning: Any) -> None:

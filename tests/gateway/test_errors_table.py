@@ -67,6 +67,7 @@ def test_refusal_of_the_server_is_xml(status: int) -> None:
     assert root.findtext("RequestId")
 
 
+_PREFLIGHT = {"Origin": "http://x", "Access-Control-Request-Method": "GET"}
 REFUSED: list[tuple[str, str, dict[str, str], bytes, int, str]] = [
     ("GET", "/master.none", {}, b"", 404, "NoSuchBucket"),
     ("GET", "/master.none/a", {}, b"", 404, "NoSuchBucket"),
@@ -83,7 +84,7 @@ REFUSED: list[tuple[str, str, dict[str, str], bytes, int, str]] = [
     ("PUT", "/master.data/a", {"Content-MD5": "1B2M2Y8AsgTpgAmY7PhCfg=="}, b"x", 400, "BadDigest"),
     ("PUT", "/master.data/a", {"x-amz-checksum-crc32": "AAAAAA=="}, b"x", 400, "BadDigest"),
     ("PUT", "/master.data/a", {"x-amz-checksum-rot13": "AAAAAA=="}, b"x", 400, "InvalidRequest"),
-    ("PUT", "/master.data/a", {"x-amz-acl": "public-read"}, b"x", 501, "NotImplemented"),
+    ("PUT", "/master.data/a", {"x-amz-acl": "aws-exec-read"}, b"x", 501, "NotImplemented"),
     ("PUT", "/", {}, b"x", 405, "MethodNotAllowed"),
     ("DELETE", "/", {}, b"", 405, "MethodNotAllowed"),
     ("POST", "/", {}, b"", 405, "MethodNotAllowed"),
@@ -92,9 +93,11 @@ REFUSED: list[tuple[str, str, dict[str, str], bytes, int, str]] = [
     ("PATCH", "/master.data/a", {}, b"", 405, "MethodNotAllowed"),
     ("TRACE", "/", {}, b"", 405, "MethodNotAllowed"),
     ("CONNECT", "/", {}, b"", 405, "MethodNotAllowed"),
-    ("OPTIONS", "/master.data/a", {"Origin": "http://x"}, b"", 403, "AccessForbidden"),
-    ("OPTIONS", "/master.data", {"Origin": "http://x"}, b"", 403, "AccessForbidden"),
-    ("OPTIONS", "/", {}, b"", 405, "MethodNotAllowed"),
+    ("OPTIONS", "/master.data/a", _PREFLIGHT, b"", 403, "AccessForbidden"),
+    ("OPTIONS", "/master.data", _PREFLIGHT, b"", 403, "AccessForbidden"),
+    ("OPTIONS", "/master.none", _PREFLIGHT, b"", 403, "AccessForbidden"),
+    ("OPTIONS", "/master.data", {"Origin": "http://x"}, b"", 400, "BadRequest"),
+    ("OPTIONS", "/", {}, b"", 400, "BadRequest"),
     ("GET", "/", {"Authorization": "AWS nonsense"}, b"", 400, "InvalidArgument"),
     ("GET", "/", {"Authorization": "AWS4-HMAC-SHA256 nonsense"}, b"", 400, "AuthorizationHeaderMalformed"),
     ("GET", "/?max-buckets=x", {}, b"", 400, "InvalidArgument"),
@@ -122,7 +125,7 @@ def test_resource_is_what_was_asked_for(gateway: Served) -> None:
     assert ElementTree.fromstring(answer.body).findtext("Resource") == "/master.none/a%20b"
 
 
-@pytest.mark.parametrize("target", ["/master.none", "/master.data/none", "/%ff", "/a.b.c.d", "/master.data/a?acl"])
+@pytest.mark.parametrize("target", ["/master.none", "/master.data/none", "/%ff", "/a.b.c.d", "/master.data/a?torrent"])
 def test_head_has_the_status_and_no_body(unchanged: Served, target: str) -> None:
     answer = unchanged.request("HEAD", target)
     assert answer.status == unchanged.request("GET", target).status >= 400

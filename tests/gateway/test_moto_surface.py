@@ -15,9 +15,12 @@ from appliance.gateway.backend import RepoBackend
 from appliance.gateway.buckets import RepoBuckets
 from appliance.gateway.request import make_request, parse_address
 from appliance.gateway.responses import GatewayResponse
+from appliance.gateway.settings_backend import SettingsBackend
 from appliance.gateway.upload_backend import UploadBackend
 from appliance.httpd import Headers
 from appliance.store import Store
+
+OURS = (RepoBackend, UploadBackend, SettingsBackend)
 
 
 def public(kind: type) -> set[str]:
@@ -30,7 +33,7 @@ def own(kind: type) -> set[str]:
 
 
 def test_every_method_of_the_backend_is_answered_or_refused() -> None:
-    decided = own(RepoBackend) | own(UploadBackend) | RepoBackend.NOT_CONFIGURED.keys() | set(RepoBackend.REFUSED)
+    decided = set().union(*map(own, OURS)) | RepoBackend.NOT_CONFIGURED.keys() | set(RepoBackend.REFUSED)
     assert (own(S3Backend) & public(S3Backend)) - decided == set()
 
 
@@ -39,7 +42,7 @@ def test_nothing_is_refused_that_moto_does_not_have() -> None:
 
 
 def test_nothing_is_both_implemented_and_refused() -> None:
-    sources = inspect.getsource(RepoBackend) + inspect.getsource(UploadBackend)
+    sources = "".join(map(inspect.getsource, OURS))
     written = set(re.findall(r"^    (?:def )?(\w+)(?:\(| = )", sources, re.MULTILINE))
     assert {"get_object", "head_object"} <= written
     lists = [written, set(RepoBackend.REFUSED), set(RepoBackend.NOT_CONFIGURED)]

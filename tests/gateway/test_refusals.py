@@ -15,20 +15,21 @@ SUBRESOURCES = [
 # What there is an answer to; everything else is refused in every combination.
 ANSWERED = {
     ("bucket", "GET"): {
-        *("cors", "encryption", "lifecycle", "location", "object-lock", "ownershipControls", "policy"),
+        *("acl", "cors", "encryption", "lifecycle", "location", "object-lock", "ownershipControls", "policy"),
         *("publicAccessBlock", "replication", "tagging", "uploads", "versioning", "versions", "website"),
         *("accelerate", "analytics", "intelligent-tiering", "inventory", "logging", "metrics", "notification"),
         *("policyStatus", "requestPayment"),
     },
-    ("bucket", "PUT"): {"versioning"},
+    ("bucket", "PUT"): {"acl", "cors", "tagging", "versioning"},
     ("bucket", "POST"): {"delete"},
-    ("object", "GET"): {"attributes", "legal-hold", "retention", "tagging"},
-    ("object", "PUT"): {"tagging"},
+    ("bucket", "DELETE"): {"cors", "tagging"},
+    ("object", "GET"): {"acl", "attributes", "legal-hold", "retention", "tagging"},
+    ("object", "PUT"): {"acl", "tagging"},
     ("object", "POST"): {"uploads"},
     ("object", "DELETE"): {"tagging"},
 }
 HEADERS = {
-    "x-amz-acl": "public-read",
+    "x-amz-acl": "log-delivery-write",
     "x-amz-bucket-object-lock-enabled": "true",
     "x-amz-grant-read": 'id="x"',
     "x-amz-grant-full-control": 'id="x"',

@@ -12,6 +12,7 @@ import pytest
 from pipelines.helpers import Gate, Lab, Serving, images
 from store.helpers import create_repos
 
+from appliance.store import auth
 from appliance.store.jobs import Job
 
 PRELUDE = """
@@ -254,3 +255,31 @@ def test_plain_files_are_skipped_while_the_s3_input_is_unchanged(plain: Lab) -> 
     assert (job.processed, job.skipped) == (1, 2)
     job = plain.succeeded(plain.put({"/a": b"2"}))
     assert (job.processed, job.skipped, plain.output()) == (3, 0, {"/x": b"x2", "/y": b"y2", "/z": b"z2"})
+
+
+# -- with authentication on
+
+BOTO = """
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+def keys(access_key, bucket):
+    s3 = boto3.client("s3", aws_access_key_id=access_key, aws_secret_access_key=access_key, config=Config(
+        retries={"total_max_attempts": 1}))
+    try:
+        return [item["Key"] for item in s3.list_objects_v2(Bucket=bucket).get("Contents", ())]
+    except ClientError as error:
+        return error.response["Error"]["Code"]
+"""
+
+
+def test_job_has_a_key_of_its_own_and_nobody_else_gets_in(lab: Lab) -> None:
+    root = lab.store.write(auth.activate)
+    code = f"""{BOTO}
+own = os.environ["AWS_ACCESS_KEY_ID"]
+say(os.environ["AWS_SECRET_ACCESS_KEY"] == own, keys(own, "images"), keys("default", "images"), keys("{root}", "images"),
+    call("GET", "images")[1])
+"""
+    refused = "InvalidAccessKeyId"
+    assert ask(lab, code, s3_out=True) == [True, ["a", "dir/b"], refused, refused, "AccessDenied"]

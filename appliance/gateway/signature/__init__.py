@@ -7,6 +7,7 @@ claims      what a request says, and the errors
 v4, v2      how each version says it, and what it signs
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from appliance.gateway.signature import v2, v4
@@ -43,6 +44,7 @@ __all__ = [
     "RequestTimeTooSkewed",
     "Scope",
     "SignatureDoesNotMatch",
+    "is_equal",
     "parse_claim",
     "signing_key",
     "verify_claim",
@@ -84,16 +86,17 @@ def verify_claim(claim: Claim, secret: str, *, now: datetime) -> ChunkVerifier |
     SignatureDoesNotMatch.
     """
     _check_time(claim, now)
-    if claim.scope is None:
-        expected = v2.sign(secret, claim.string_to_sign)
-    else:
-        key = signing_key(secret, claim.scope)
-        expected = v4.sign(key, claim.string_to_sign)
-    if not is_equal(expected, claim.signature):
-        raise SignatureDoesNotMatch
     if claim.scope is None or claim.signed_at is None:
+        _compare(claim, lambda text: v2.sign(secret, text))
         return None
+    key = signing_key(secret, claim.scope)
+    _compare(claim, lambda text: v4.sign(key, text))
     return ChunkVerifier(key, claim.signed_at.strftime(STAMP), claim.scope, claim.signature)
+
+
+def _compare(claim: Claim, sign: Callable[[bytes], str]) -> None:
+    if not any(is_equal(sign(text), claim.signature) for text in claim.strings_to_sign):
+        raise SignatureDoesNotMatch
 
 
 def _check_time(claim: Claim, now: datetime) -> None:

@@ -4,6 +4,7 @@ AuthError
 ├── AccessDenied                        expired, not dated, or a header the signature should cover and does not
 ├── AuthorizationHeaderMalformed
 ├── AuthorizationQueryParametersError
+│   └── ExpiresOutOfRange
 ├── InvalidAccessKeyId                  raised by the caller, who knows the keys
 ├── InvalidArgument                     a malformed version 2, or two signatures at once
 ├── RequestTimeTooSkewed
@@ -23,6 +24,8 @@ from appliance.httpd import Headers
 
 STAMP = "%Y%m%dT%H%M%SZ"
 _STAMP_FORM = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+
+_FIRST_YEAR = 1970
 
 Query = list[tuple[str, str]]  # decoded names and values, in the order they were sent
 
@@ -50,6 +53,12 @@ class AuthorizationQueryParametersError(AuthError):
 
     code = "AuthorizationQueryParametersError"
     status = 400
+
+
+class ExpiresOutOfRange(AuthorizationQueryParametersError):
+    """A presigned query that is to be good for no time, or for more than a week."""
+
+    status = 403
 
 
 class InvalidAccessKeyId(AuthError):
@@ -99,14 +108,15 @@ class Scope:
 class Claim:
     """What a request says about its sender; nothing of it is verified.
 
-    `payload_hash` is the value of x-amz-content-sha256 that was signed, and None for version 2, which does not sign the
-    body. `signed_at` is None for presigned version 2, `expires_at` for the header kinds, `scope` for version 2.
+    Any of `strings_to_sign` may have been signed. `payload_hash` is the value of x-amz-content-sha256 that was signed, and
+    None for version 2, which does not sign the body. `signed_at` is None for presigned version 2, `expires_at` for the
+    header kinds, `scope` for version 2.
     """
 
     kind: Literal["v4", "v4-presigned", "v2", "v2-presigned"]
     access_key: str
     signature: str
-    string_to_sign: bytes
+    strings_to_sign: tuple[bytes, ...]
     payload_hash: str | None
     signed_at: datetime | None
     expires_at: datetime | None
@@ -133,15 +143,15 @@ def first_fields(query: Query) -> dict[str, str]:
 
 def read_signing_time(headers: Headers) -> datetime:
     """When a request says it was signed. Raises AccessDenied."""
-    text = headers.get("x-amz-date") or headers.get("date")
-    if text is None:
-        raise AccessDenied("AWS authentication requires a valid Date or x-amz-date header")
+    text = headers.get("x-amz-date", headers.get("date")) or ""
     for parse in (parse_stamp, parsedate_to_datetime):
         try:
             parsed = parse(text)
-            return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+            signed_at = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
         except (ValueError, OverflowError):
             continue
+        if signed_at.year >= _FIRST_YEAR:
+            return signed_at
     raise AccessDenied("AWS authentication requires a valid Date or x-amz-date header")
 
 

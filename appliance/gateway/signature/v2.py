@@ -36,7 +36,7 @@ def parse_header(method: str, path: str, query: Query, headers: Headers, credent
         kind="v2",
         access_key=access_key,
         signature=signature,
-        string_to_sign=_string_to_sign(method, path, query, headers, date, bucket),
+        strings_to_sign=_strings_to_sign(method, path, query, headers, date, bucket),
         payload_hash=None,
         signed_at=signed_at,
         expires_at=None,
@@ -57,7 +57,7 @@ def parse_presigned(method: str, path: str, query: Query, headers: Headers, buck
         kind="v2-presigned",
         access_key=access_key,
         signature=signature,
-        string_to_sign=_string_to_sign(method, path, query, _with_query(headers, query), expires, bucket),
+        strings_to_sign=_strings_to_sign(method, path, query, _with_query(headers, query), expires, bucket),
         payload_hash=None,
         signed_at=None,
         expires_at=datetime.fromtimestamp(int(expires), UTC),
@@ -82,7 +82,10 @@ def _is_sha1(signature: str) -> bool:
         return False
 
 
-def _string_to_sign(method: str, path: str, query: Query, headers: Headers, date: str, bucket: str | None) -> bytes:
+def _strings_to_sign(
+    method: str, path: str, query: Query, headers: Headers, date: str, bucket: str | None
+) -> tuple[bytes, ...]:
+    """What may have been signed. Of a bucket, botocore signs `/bucket/` and sends `/bucket`, which is the same thing."""
     amz_names = sorted({name.lower() for name, _ in headers.items() if name.lower().startswith("x-amz-")})
     lines = [
         method,
@@ -90,9 +93,10 @@ def _string_to_sign(method: str, path: str, query: Query, headers: Headers, date
         (headers.get("content-type") or "").strip(),
         date,
         *(f"{name}:{','.join(value.strip() for value in headers.get_all(name))}" for name in amz_names),
-        (f"/{bucket}" if bucket else "") + path + _subresources(query),
     ]
-    return "\n".join(lines).encode("latin-1")
+    resource, subresources = (f"/{bucket}" if bucket else "") + path, _subresources(query)
+    resources = (resource,) if resource.count("/") != 1 or resource == "/" else (resource, f"{resource}/")
+    return tuple("\n".join((*lines, found + subresources)).encode("latin-1") for found in resources)
 
 
 def _subresources(query: Iterable[tuple[str, str]]) -> str:
