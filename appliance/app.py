@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from appliance import httpd
 from appliance.clock import Clock
 from appliance.config import Config
-from appliance.errors import ApplianceError, Conflict
+from appliance.entrances import check_reach, listen, load_certificate, serving
+from appliance.errors import ApplianceError
 from appliance.expiry import Expiry
 from appliance.external.credentials import Profiles
 from appliance.external.transfers import Outgoing, delete_others, upload_all
 from appliance.external.urls import parse_url
-from appliance.gateway.access import Admit, JobKey, TokenHolders
-from appliance.gateway.buckets import Bucket, BucketMap, InputBucket, OutBucket, RepoBuckets, SidecarBuckets
+from appliance.gateway.access import JobKey, TokenHolders
+from appliance.gateway.buckets import Bucket, InputBucket, OutBucket, RepoBuckets, SidecarBuckets
 from appliance.names import CommitId
 from appliance.pipelines.datums import DatumInput
 from appliance.pipelines.environment import Sidecar
@@ -57,6 +57,7 @@ class App:
     store: Store
     profiles: Profiles
     s3_endpoint: str
+    tls_endpoint: str | None
     mount: Path | None
     notices: tuple[str, ...]
     upkeep: Upkeep
@@ -77,12 +78,13 @@ async def open_app(config: Config) -> AsyncIterator[App]:
     async with AsyncExitStack() as stack:
         store = await trio.to_thread.run_sync(Store, config.data, config.durability)
         stack.callback(store.close)
-        notices = await trio.to_thread.run_sync(_check_reach, store, config)
-        listeners = await _listen(config.s3_host, config.s3_port)
-        endpoint = _url(listeners)
+        notices = await trio.to_thread.run_sync(check_reach, store, config)
+        plain = await listen(config.s3_host, config.s3_port)
+        secured = await listen(config.tls.host, config.tls.port, load_certificate(config.tls)) if config.tls else None
         buckets = RepoBuckets()
         holders = await trio.to_thread.run_sync(TokenHolders, store, buckets)
-        await stack.enter_async_context(_serving(store, buckets, listeners, strict=config.strict, admit=holders.admit))
+        entrances = [plain] if secured is None else [plain, secured]
+        await stack.enter_async_context(serving(store, buckets, entrances, strict=config.strict, admit=holders.admit))
         mounted, unmounted = await _open_mount(stack, store, config)
         notices = (*notices, *unmounted)
         mount = mounted.path if mounted else None
@@ -99,85 +101,9 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         upkeep = Upkeep(store)
         await nursery.start(upkeep.run)
         stack.callback(upkeep.stop)
-        yield App(config, store, profiles, endpoint, mount, notices, upkeep, mounted)
+        tls_endpoint = secured.url if secured else None
+        yield App(config, store, profiles, plain.url, tls_endpoint, mount, notices, upkeep, mounted)
         nursery.cancel_scope.cancel()
-
-
-def _check_reach(store: Store, config: Config) -> tuple[str, ...]:
-    """Refuse to let other machines in while nobody has to say who they are; return what else there is to say about it."""
-    if config.is_local:
-        return ()
-    with store.snapshot() as db:
-        active = auth.is_active(db)
-    if not active and not config.anyone:
-        raise Conflict(
-            f"refusing to listen on {config.s3_host}: other machines could read and change everything. Turn authentication on"
-            " first (`appliance auth activate`), or allow it with --anyone"
-        )
-    return () if active else (f"anybody who reaches {config.s3_host} can read and change everything",)
-
-
-async def _listen(host: str, port: int) -> list[trio.SocketListener]:
-    try:
-        return await trio.open_tcp_listeners(port, host=host)
-    except OSError as error:
-        raise Conflict(f"can not listen on {host}:{port}: {error.strerror or error}") from None
-
-
-def _url(listeners: Sequence[trio.SocketListener]) -> str:
-    host, port = listeners[0].socket.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-@asynccontextmanager
-async def _serving(
-    store: Store, buckets: BucketMap, listeners: list[trio.SocketListener], *, strict: bool, admit: Admit | None = None
-) -> AsyncIterator[None]:
-    """Serve S3 on listeners for as long as the context is open. An error of the block leaves it as it is, in no group."""
-    gateway = _LateGateway(store, buckets, strict=strict, admit=admit)
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        await nursery.start(partial(httpd.serve, gateway.handle, listeners, error_reply=_error_reply))
-        nursery.start_soon(gateway.load)
-        try:
-            yield
-        except Exception as error:
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-
-
-class _LateGateway:
-    """A gateway that is imported while the doors are already open: moto alone takes longer than everything else."""
-
-    def __init__(self, store: Store, buckets: BucketMap, *, strict: bool, admit: Admit | None) -> None:
-        self._store, self._buckets, self._strict, self._admit = store, buckets, strict, admit
-        self._handler: httpd.Handler | None = None
-        self._loading = trio.Lock()
-
-    async def load(self) -> httpd.Handler:
-        """Return the handler of requests, once it is there."""
-        async with self._loading:
-            if self._handler is None:
-                self._handler = await trio.to_thread.run_sync(self._make)
-        return self._handler
-
-    async def handle(self, request: httpd.Request) -> httpd.Reply:
-        """Answer a request."""
-        handler = self._handler or await self.load()
-        return await handler(request)
-
-    def _make(self) -> httpd.Handler:
-        from appliance.gateway.server import Gateway
-
-        return Gateway(self._store, self._buckets, strict=self._strict, admit=self._admit).handle
-
-
-def _error_reply(status: int, text: str) -> httpd.Reply:
-    from appliance.gateway.server import error_reply
-
-    return error_reply(status, text)
 
 
 async def _open_mount(stack: AsyncExitStack, store: Store, config: Config) -> tuple["Mount | None", tuple[str, ...]]:
@@ -229,10 +155,10 @@ async def _open_sidecar(
     found, active = await trio.to_thread.run_sync(_sidecar_buckets, store, strict, inputs, datum_row)
     buckets = SidecarBuckets(found)
     key = secrets.token_hex(16) if active else None
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    entrance = await listen("127.0.0.1", 0)
     admit = JobKey(buckets, key).admit if key is not None else None
-    async with _serving(store, buckets, listeners, strict=strict, admit=admit):
-        yield Sidecar(_url(listeners)) if key is None else Sidecar(_url(listeners), key)
+    async with serving(store, buckets, [entrance], strict=strict, admit=admit):
+        yield Sidecar(entrance.url) if key is None else Sidecar(entrance.url, key)
 
 
 def _sidecar_buckets(

@@ -16,9 +16,20 @@ Durability = Literal["durable", "fast"]
 View = Literal["fuse", "files"]
 
 S3_PORT = 30600
+TLS_PORT = 30643
 DEFAULT_MOUNT = Path("/pfs")
 UPLOAD_DAYS = 7.0
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Where the gateway speaks TLS, with which certificate (chain) and which key, both PEM files."""
+
+    host: str
+    port: int
+    certificate: Path
+    key: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,7 @@ class Config:
     data: Path
     s3_host: str = "127.0.0.1"
     s3_port: int = S3_PORT
+    tls: Tls | None = None
     anyone: bool = False
     mount: Path | None = None
     writable: frozenset[str] = frozenset()
@@ -46,9 +58,10 @@ class Config:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def is_local(self) -> bool:
-        """Whether only this machine can reach the gateway."""
-        return self.s3_host in _LOOPBACK
+    def open_hosts(self) -> tuple[str, ...]:
+        """The addresses of the gateway that other machines can reach."""
+        hosts = (self.s3_host, *((self.tls.host,) if self.tls else ()))
+        return tuple(host for host in hosts if host not in _LOOPBACK)
 
     @property
     def control_socket(self) -> Path:

@@ -2,7 +2,8 @@
 
 import functools
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+import trustme
 
 from appliance import httpd
 from appliance.httpd import FileSlice, Handler, Limits, Reply, Request
@@ -29,10 +31,47 @@ def on_trio(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
     return run
 
 
+class Wire:
+    """What clients and servers speak: plain HTTP, or TLS with the contexts of both sides."""
+
+    server: ssl.SSLContext | None = None
+    client: ssl.SSLContext | None = None
+
+    async def connect(self, port: int) -> trio.abc.Stream:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        if self.client is None:
+            return stream
+        secured = trio.SSLStream(stream, self.client, server_hostname="127.0.0.1", https_compatible=True)
+        await secured.do_handshake()
+        return secured
+
+
+WIRE = Wire()
+
+
+@pytest.fixture(scope="module")
+def certificates() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The contexts of a server and of a client that trusts it."""
+    authority = trustme.CA()
+    server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(client)
+    return server, client
+
+
+@pytest.fixture(autouse=True, params=["plain", "tls"])
+def _wire(request: pytest.FixtureRequest, certificates: tuple[ssl.SSLContext, ssl.SSLContext]) -> Iterator[None]:
+    """Everything is the same over TLS."""
+    if request.param == "tls":
+        WIRE.server, WIRE.client = certificates
+    yield
+    WIRE.server = WIRE.client = None
+
+
 class Client:
     """A client that sends what it is told, and reads replies one at a time."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
         self.buffer = b""
 
@@ -94,7 +133,7 @@ class Running:
         self.clients: list[Client] = []
 
     async def connect(self) -> Client:
-        client = Client(await trio.open_tcp_stream("127.0.0.1", self.port))
+        client = Client(await WIRE.connect(self.port))
         self.clients.append(client)
         return client
 
@@ -110,7 +149,8 @@ async def serving(handler: Handler, **limits: float) -> AsyncIterator[Running]:
 
     async def serve(task_status: trio.TaskStatus[None]) -> None:
         with running.scope:
-            await httpd.serve(handler, [listener], error_reply=error_reply, limits=Limits(**limits), task_status=task_status)
+            run = functools.partial(httpd.serve, handler, [listener], error_reply=error_reply, tls=WIRE.server)
+            await run(limits=Limits(**limits), task_status=task_status)
         running.done.set()
 
     async with trio.open_nursery() as nursery:
@@ -171,6 +211,38 @@ async def test_works_over_a_unix_socket(tmp_path: Path) -> None:
         assert (status, "content-length" in fields, peers) == (204, False, ["unix"])
         await client.stream.aclose()
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("first", [GET, b"\x16\x03\x01\x00\x05hello"])
+@on_trio
+async def test_who_does_not_speak_tls_is_cut(certificates: tuple[ssl.SSLContext, ssl.SSLContext], first: bytes) -> None:
+    WIRE.server, WIRE.client = certificates[0], None
+    async with serving(echo) as server:
+        stranger = await server.connect()
+        await stranger.send(first)
+        assert b"HTTP" not in await stranger.rest()
+        WIRE.client = certificates[1]
+        client = await server.connect()
+        await client.send(GET)
+        assert (await client.reply())[0] == 200
+
+
+@on_trio
+async def test_who_never_finishes_a_handshake_is_cut(certificates: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    WIRE.server, WIRE.client = certificates[0], None
+    async with serving(echo, header_s=0.05) as server:
+        assert await (await server.connect()).rest() == b""
+
+
+@on_trio
+async def test_the_handler_knows_whether_it_was_tls() -> None:
+    async def tell(request: Request) -> Reply:
+        return Reply(200, [], request.scheme.encode())
+
+    async with serving(tell) as server:
+        client = await server.connect()
+        await client.send(GET)
+        assert (await client.reply())[2] == (b"http" if WIRE.client is None else b"https")
 
 
 @on_trio
@@ -356,6 +428,9 @@ async def test_client_that_leaves_is_reported_to_the_handler() -> None:
 
 @on_trio
 async def test_handler_may_answer_a_short_body() -> None:
+    if WIRE.client is not None:
+        pytest.skip("TLS has no end of one direction alone")
+
     async def handler(request: Request) -> Reply:
         try:
             return await echo(request)

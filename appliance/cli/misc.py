@@ -62,6 +62,7 @@ def describe(facts: Facts) -> dict[str, str | None]:
     return {
         "Data": facts["data"],
         "S3 endpoint": facts["s3_endpoint"],
+        "S3 endpoint, TLS": facts["tls_endpoint"],
         "Mount": facts["mount"] or "none",
         "Durability": facts["durability"],
         "Authentication": "on" if facts["auth"] else None,

@@ -12,8 +12,8 @@ import click
 from appliance.cli.misc import describe
 from appliance.cli.output import lines
 from appliance.cli.verbs import root
-from appliance.config import DEFAULT_MOUNT, S3_PORT, UPLOAD_DAYS, Config, find_data, parse_address
-from appliance.errors import ApplianceError
+from appliance.config import DEFAULT_MOUNT, S3_PORT, TLS_PORT, UPLOAD_DAYS, Config, Tls, find_data, parse_address
+from appliance.errors import ApplianceError, InvalidRequest
 from appliance.names import check_name
 
 if TYPE_CHECKING:
@@ -29,6 +29,15 @@ _Path = click.Path(path_type=Path)
 @click.option("--data", type=_Path, metavar="DIR", help="Where everything is kept [default: $APPLIANCE_HOME].")
 @click.option(
     "--s3-address", default=f"127.0.0.1:{S3_PORT}", show_default=True, metavar="HOST:PORT", help="Port 0: a free one."
+)
+@click.option("--tls-cert", type=_Path, metavar="FILE", help="Speak TLS too, with this certificate (chain) in PEM form.")
+@click.option("--tls-key", type=_Path, metavar="FILE", help="The key of it.")
+@click.option(
+    "--tls-address",
+    default=f"127.0.0.1:{TLS_PORT}",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where TLS is spoken; the other address stays plain.",
 )
 @click.option("--anyone", is_flag=True, help="Let other machines in although authentication is off.")
 @click.option("--mount", type=_Path, metavar="DIR", help=f"Where repos are shown as files [default: {DEFAULT_MOUNT}].")
@@ -70,6 +79,9 @@ _Path = click.Path(path_type=Path)
 def serve(
     data: Path | None,
     s3_address: str,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_address: str,
     mount: Path | None,
     write: tuple[str, ...],
     no_mount: bool,
@@ -85,6 +97,7 @@ def serve(
         data=data.absolute() if data else find_data(os.environ),
         s3_host=host,
         s3_port=port,
+        tls=_parse_tls(tls_cert, tls_key, tls_address),
         mount=None if no_mount else _make_mount_point(mount or DEFAULT_MOUNT),
         writable=frozenset(map(_parse_writable, write)),
         ready_file=ready_file.absolute() if ready_file else None,
@@ -93,6 +106,12 @@ def serve(
         **rest,
     )
     _run(config)
+
+
+def _parse_tls(certificate: Path | None, key: Path | None, address: str) -> Tls | None:
+    if (certificate is None) != (key is None):
+        raise InvalidRequest("--tls-cert and --tls-key belong together")
+    return None if certificate is None or key is None else Tls(*parse_address(address), certificate, key)
 
 
 def _parse_writable(text: str) -> str:
@@ -154,6 +173,7 @@ def _announce(app: "App") -> None:
     facts = {
         "data": str(config.data),
         "s3_endpoint": app.s3_endpoint,
+        "tls_endpoint": app.tls_endpoint,
         "mount": str(app.mount) if app.mount else None,
         "durability": config.durability,
         "strict": config.strict,

@@ -41,8 +41,10 @@ class AuthCalls:
         return self._store.write(lambda db: auth.activate(db, token))
 
     def auth_deactivate(self, as_token: str | None = None) -> None:
-        if not self._config.is_local and not self._config.anyone:
-            raise Conflict(f"other machines reach {self._config.s3_host}: serve on 127.0.0.1 or with --anyone first")
+        if self._config.open_hosts and not self._config.anyone:
+            raise Conflict(
+                f"other machines reach {' and '.join(self._config.open_hosts)}: serve on 127.0.0.1 or with --anyone first"
+            )
 
         def deactivate(db: Db) -> None:
             _check_admin(db, as_token, "CLUSTER_AUTH_DEACTIVATE")

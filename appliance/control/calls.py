@@ -50,6 +50,7 @@ class Calls:
             "version": __version__,
             "data": str(config.data),
             "s3_endpoint": self._app.s3_endpoint,
+            "tls_endpoint": self._app.tls_endpoint,
             "mount": str(self._app.mount) if self._app.mount else None,
             "durability": config.durability,
             "strict": config.strict,

@@ -322,6 +322,7 @@ class _ready_file:
             "pid": os.getpid(),
             "data": str(config.data),
             "s3_endpoint": app.s3_endpoint,
+            "tls_endpoint": app.tls_endpoint,
             "mount": str(app.mount) if app.mount else None,
             "control": str(config.control_socket),
         }

@@ -7,6 +7,7 @@ parser      bytes to requests, and which are refused
 heads       status line and headers of replies
 sender      replies onto the socket
 connection  one client, from its first byte to the last
+tls         the same behind TLS
 server      accept, cut the idle, stop
 
 One task for each connection does everything in turn: receive, parse, call the handler, send. So replies leave in the

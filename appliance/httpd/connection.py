@@ -67,7 +67,7 @@ class Connection:
     `scope` is how the server ends it.
     """
 
-    def __init__(self, shared: Shared, sock: socket.socket) -> None:
+    def __init__(self, shared: Shared, sock: socket.socket, *, scheme: str = "http", peer: str | None = None) -> None:
         self.scope = trio.CancelScope(shield=True)
         self.idle = True
         self.idle_until = math.inf
@@ -77,7 +77,8 @@ class Connection:
         self._fd = sock.fileno()
         self._sender = Sender(sock, shared.limits.stall_s)
         self._parser = Parser(shared.limits)
-        self._peer = _peer_name(sock)
+        self._scheme = scheme
+        self._peer = peer_name(sock) if peer is None else peer
         self._body_lost = False
         sock.setblocking(False)
 
@@ -136,7 +137,7 @@ class Connection:
     async def _exchange(self, message: Message) -> bool:
         """Answer one request. True if another can follow on this connection."""
         body = Body(message.content_length, functools.partial(self._receive_body, message))
-        request = Request(message.method, message.target, message.headers, body, "http", self._peer)
+        request = Request(message.method, message.target, message.headers, body, self._scheme, self._peer)
         try:
             reply = await self._shared.handler(request)
         except Exception as error:
@@ -282,7 +283,8 @@ def _single_cause(error: BaseException) -> BaseException:
     return error
 
 
-def _peer_name(sock: socket.socket) -> str:
+def peer_name(sock: "socket.socket | trio.socket.SocketType") -> str:
+    """Return who is at the other end: `address:port`, or `unix`."""
     if sock.family == socket.AF_UNIX:
         return "unix"
     try:

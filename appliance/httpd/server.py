@@ -3,11 +3,13 @@
 import errno
 import logging
 import socket
+import ssl
 
 import trio
 
 from appliance.httpd.connection import Connection, Shared
 from appliance.httpd.messages import ErrorReply, Handler, Limits
+from appliance.httpd.tls import answer as answer_tls
 
 log = logging.getLogger(__name__)
 
@@ -22,19 +24,21 @@ async def serve(
     *,
     error_reply: ErrorReply,
     limits: Limits = _LIMITS,
+    tls: ssl.SSLContext | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; then close the listeners, cut idle connections and give replies in flight `grace_s`.
 
     The handler is called in the task of its connection, and cancelled there at the end of the grace. An exception of it
-    is logged and answered with `error_reply(500, text)`, as is every refusal of ours with its own status.
+    is logged and answered with `error_reply(500, text)`, as is every refusal of ours with its own status. With `tls` that
+    is what clients have to speak.
     """
     shared = Shared(handler, error_reply, limits)
     async with trio.open_nursery() as nursery:
         try:
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
-                    accepting.start_soon(_accept, shared, listener, nursery)
+                    accepting.start_soon(_accept, shared, listener, nursery, tls)
                 accepting.start_soon(_cut_idle, shared)
                 task_status.started()
         finally:
@@ -43,7 +47,9 @@ async def serve(
             _stop(shared)
 
 
-async def _accept(shared: Shared, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
+async def _accept(
+    shared: Shared, listener: trio.SocketListener, nursery: trio.Nursery, context: ssl.SSLContext | None
+) -> None:
     while True:
         try:
             stream = await listener.accept()
@@ -52,6 +58,9 @@ async def _accept(shared: Shared, listener: trio.SocketListener, nursery: trio.N
                 raise
             log.warning("can not accept a connection: %s", error)
             await trio.sleep(_ACCEPT_PAUSE_S)
+            continue
+        if context is not None:
+            nursery.start_soon(answer_tls, shared, stream, context)
             continue
         # trio has set TCP_NODELAY. From here on it is a plain socket: sendfile and one shared buffer need that.
         connection = Connection(shared, socket.socket(fileno=stream.socket.detach()))

@@ -6,7 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import trustme
+from botocore.exceptions import SSLError
 from cli.helpers import Serving, Shell, job_of, serve_command, serving
+from gateway.helpers import client
 
 
 def fails(command: list[str]) -> tuple[int, str]:
@@ -22,6 +25,7 @@ def test_ready_file_says_what_serve_says(appliance: Serving) -> None:
         "pid": appliance.process.pid,
         "data": str(appliance.data),
         "s3_endpoint": appliance.said["S3 endpoint"],
+        "tls_endpoint": None,
         "mount": None,
         "control": str(appliance.data / "control.sock"),
     }
@@ -47,6 +51,38 @@ def test_port_in_use(appliance: Serving, tmp_path: Path) -> None:
 def test_data_directory_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert fails(serve_command(tmp_path / "file")) == (1, f"{tmp_path / 'file'}: File exists")
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> dict[str, str]:
+    """Files of a certificate for 127.0.0.1, its key, and the authority behind it."""
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    made.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    made.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    return {name: str(tmp_path / f"{name}.pem") for name in ("ca", "cert", "key")}
+
+
+def test_the_same_buckets_over_tls_and_plain(tmp_path: Path, certificate: dict[str, str]) -> None:
+    options = ("--tls-address", "127.0.0.1:0", "--tls-cert", certificate["cert"], "--tls-key", certificate["key"])
+    content = bytes(range(256)) * 40_000
+    with serving(tmp_path, *options) as running:
+        assert running.said["S3 endpoint, TLS"].startswith("https://127.0.0.1:")
+        with client(running.said["S3 endpoint, TLS"], verify=certificate["ca"]) as secured:
+            secured.create_bucket(Bucket="master.data")
+            secured.put_object(Bucket="master.data", Key="file", Body=content)
+            assert secured.get_object(Bucket="master.data", Key="file")["Body"].read() == content
+        with client(running.said["S3 endpoint"]) as plain:
+            assert plain.get_object(Bucket="master.data", Key="file")["Body"].read() == content
+        with client(running.said["S3 endpoint, TLS"]) as stranger, pytest.raises(SSLError):
+            stranger.list_buckets()
+
+
+def test_a_key_of_another_certificate(tmp_path: Path, certificate: dict[str, str]) -> None:
+    options = ["--tls-cert", certificate["ca"], "--tls-key", certificate["key"], "--tls-address", "127.0.0.1:0"]
+    status, line = fails([*serve_command(tmp_path / "data"), *options])
+    assert (status, line.startswith(f"certificate {certificate['ca']} with key {certificate['key']}: ")) == (2, True)
 
 
 def test_two_appliances_side_by_side(sh: Shell, appliance: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,11 +112,12 @@ def serving(store: Store, buckets: BucketMap, *, strict: bool = False) -> Iterat
 @contextmanager
 def client(url: str, access_key: str = KEY, secret: str = KEY, **settings: Any) -> Iterator[Any]:
     """A boto3 client that tries once."""
-    s3 = settings.pop("s3", {"addressing_style": "path"})
+    s3, verify = settings.pop("s3", {"addressing_style": "path"}), settings.pop("verify", None)
     config = Config(retries={"total_max_attempts": 1}, s3=s3, read_timeout=20, **settings)
     made = _SESSION.client(
         "s3",
         endpoint_url=url,
+        verify=verify,
         aws_access_key_id=access_key,
         aws_secret_access_key=secret,
         region_name="us-east-1",
