@@ -18,7 +18,7 @@ BLOCKS = re.findall(r"(?:<!-- test: (\w+) -->\n)?```sh\n(.*?)```", README, re.DO
 
 def test_every_block_says_how_it_is_tested() -> None:
     marks = [mark for mark, _ in BLOCKS]
-    assert marks == ["", "session", "session", "grammar", "session"]
+    assert marks == ["", "session", "session", "auth", "grammar", "session"]
 
 
 def test_two_commands_are_there() -> None:
@@ -29,7 +29,8 @@ def test_two_commands_are_there() -> None:
 def test_session_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
     if problem := probe_namespaces():
         pytest.skip(problem)
-    session = "".join(text for mark, text in BLOCKS if mark == "session")
+    # What is said of authentication is the last of all: it shuts out what came in without a token.
+    session = "".join(text for mark, text in sorted(BLOCKS[1:], key=lambda block: block[0] == "auth") if mark != "grammar")
     # The port of the README may be taken here; everything else is as printed.
     session = session.replace("127.0.0.1:30600", "127.0.0.1:0").replace("$PWD/.venv/bin", str(Path(sys.executable).parent))
     script = f"set -eu\ntrap 'kill %1; wait' EXIT\n{session}\n"
@@ -38,7 +39,8 @@ def test_session_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
         ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    for shown in ("/cat.txt", "\n2\n", "Provenance: images@", "master.count", "dogs.txt", "No errors found.", "repos: copy;"):
+    named = ("/cat.txt", "\n2\n", "Provenance: images@", "master.count", "dogs.txt", "Root token: ", "[repoReader]")
+    for shown in (*named, "No errors found.", "repos: copy;"):
         assert shown in done.stdout
 
 
