@@ -51,6 +51,7 @@ class Config:
     writable: frozenset[str] = frozenset()
     durability: Durability = "durable"
     strict: bool = False
+    plain_buckets: bool = False
     view: View = "fuse"
     upload_days: float = UPLOAD_DAYS
     ready_file: Path | None = None

@@ -57,6 +57,11 @@ _Path = click.Path(path_type=Path)
     show_default=True,
     help="What was answered survives a power cut, or only the end of the process.",
 )
+@click.option(
+    "--plain-buckets",
+    is_flag=True,
+    help="List master of a repo by the repo's name alone, and say versions only where versioning was turned on.",
+)
 @click.option("--strict", is_flag=True, help="Refuse what Pachyderm would refuse.")
 @click.option(
     "--view",

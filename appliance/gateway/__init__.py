@@ -1,6 +1,7 @@
 """The S3 door: every branch and every commit is a bucket, and a job's sidecar is the same door with other buckets.
 
-server      who asks, receiving bodies, replies: the handler that `httpd` calls
+server      who asks, replies: the handler that `httpd` calls
+receiving   bodies of uploads; forms, policy, form_upload: those that browsers send
 access      who is let in by which key; guard: what that one may do, bucket by bucket; sharing: what ACLs add to it
 signature   who signed a request (pure; a package: version 4, version 2 and what they share)
 chunked     aws-chunked bodies (pure)

@@ -6,18 +6,18 @@ NotImplemented. A test compares the lists, so that an upgrade of moto speaks up.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from moto.s3.models import S3Backend
 
 from appliance.errors import Conflict
 from appliance.gateway import checksums, metadata, tags
-from appliance.gateway.buckets import Bucket, BucketMap
+from appliance.gateway.buckets import ENABLED, SUSPENDED, Bucket, BucketMap
 from appliance.gateway.checksums import Algorithm
 from appliance.gateway.conditions import Header, check_conditions, evaluate
 from appliance.gateway.errors import S3Error, not_implemented, precondition_failed, translate
-from appliance.gateway.history import find_entry, forget, list_versions
+from appliance.gateway.history import find_entry, find_version, forget, list_versions
 from appliance.gateway.listing import ListRequest
 from appliance.gateway.parsing import Source
 from appliance.gateway.refusals import Refusals
@@ -30,7 +30,7 @@ from appliance.names import CommitId
 from appliance.store import Db, Store, blobs, listings, snapshots, uploads
 from appliance.store.blobs import Content
 from appliance.store.listings import Page
-from appliance.store.settings import PRIVATE, Settings
+from appliance.store.settings import Settings
 from appliance.store.snapshots import Kind, Metadata
 from appliance.store.uploads import ObjectPart
 
@@ -69,19 +69,30 @@ class RepoBackend(UploadBackend, SettingsBackend, Refusals, S3Backend):  # type:
     def get_bucket(self, bucket_name: str) -> BucketView:
         def view(db: Db, bucket: Bucket) -> BucketView:
             bucket.check_readable(db)
-            return BucketView(bucket_name, bucket.created_ns, is_versioned=bucket.versioned)
+            location = bucket.find_location(db) or REGION
+            return BucketView(bucket_name, bucket.created_ns, versioning=bucket.versioning, region_name=location)
 
         return self.read(bucket_name, view)
 
     head_bucket = get_bucket
 
     def create_bucket(
-        self, bucket_name: str, region_name: str, bucket_namespace: str | None = None, *, acl: str = PRIVATE
+        self, bucket_name: str, region_name: str, bucket_namespace: str | None = None, *, acl: str | None = None
     ) -> BucketView:
+        """Make a bucket. One that is there already is left as it is, but for the ACL: so does us-east-1."""
+
         def create(db: Db) -> None:
-            self.bucket_map.create(db, bucket_name)
-            if acl != PRIVATE:
-                self.bucket_map.get(db, bucket_name).set_settings(db, Settings(acl))
+            try:
+                self.bucket_map.create(db, bucket_name)
+                before, location = Settings(), None if region_name == REGION else region_name
+            except S3Error as error:
+                if self.strict or error.code != "BucketAlreadyOwnedByYou":
+                    raise
+                before = self.bucket_map.get(db, bucket_name).get_settings(db)
+                location = before.location
+            wanted = replace(before, acl=acl or before.acl, location=location)
+            if wanted != before:
+                self.bucket_map.get(db, bucket_name).set_settings(db, wanted)
 
         self.store.write(create)
         return self.get_bucket(bucket_name)
@@ -93,17 +104,18 @@ class RepoBackend(UploadBackend, SettingsBackend, Refusals, S3Backend):  # type:
         return self.get_bucket(bucket_name).region_name
 
     def get_bucket_versioning(self, bucket_name: str) -> str | None:
-        return "Enabled" if self.get_bucket(bucket_name).is_versioned else None
+        return self.get_bucket(bucket_name).versioning
 
     def put_bucket_versioning(self, bucket_name: str, status: str) -> None:
-        """Accept what the bucket does anyway. Raises S3Error for anything else."""
-        versioned = self.get_bucket(bucket_name).is_versioned
-        if status == ("Enabled" if versioned else ""):
+        """Turn versioning on or off where that can be. Raises S3Error for anything else."""
+        if status == "" and self.get_bucket(bucket_name).versioning is None:
             return
-        if status in ("", "Enabled", "Suspended"):
-            raise not_implemented()
-        message = "The versioning configuration specified in the request is invalid."
-        raise S3Error("IllegalVersioningConfigurationException", message)
+        if status not in (ENABLED, SUSPENDED):
+            if status == "":
+                raise not_implemented()
+            message = "The versioning configuration specified in the request is invalid."
+            raise S3Error("IllegalVersioningConfigurationException", message)
+        self.store.write(lambda db: self.bucket_map.set_versioning(db, self.bucket_map.get(db, bucket_name), status))
 
     def log_incoming_request(self, request: Any, bucket_name: str) -> None:
         """Access logs are not kept."""
@@ -126,7 +138,7 @@ class RepoBackend(UploadBackend, SettingsBackend, Refusals, S3Backend):  # type:
 
     def _view(self, db: Db, bucket: Bucket, key: str, version_id: str | None) -> ObjectView:
         entry = find_entry(db, bucket, "/" + key, version_id)
-        version = snapshots.get_version(db, entry) if bucket.versioned else None
+        version = snapshots.get_version(db, entry) if bucket.versioning == ENABLED else None
         extents = blobs.list_extents(db, self.store.blobs, entry.content) if _has_bytes(entry.content) else []
         return ObjectView(entry, version, BlobSlice(extents, 0, entry.content.size_bytes))
 
@@ -241,12 +253,13 @@ class RepoBackend(UploadBackend, SettingsBackend, Refusals, S3Backend):  # type:
         def delete(db: Db) -> list[Deleted]:
             bucket = self.bucket_map.get(db, bucket_name)
             bucket.check_writable(db)
-            forgotten = self._forget_all(db, bucket, [(key, version) for key, version in objects if version is not None])
-            plain = ["/" + key for key, version in objects if version is None]
+            wanted = [(key, find_version(bucket, version)) for key, version in objects]
+            forgotten = self._forget_all(db, bucket, [(key, version) for key, version in wanted if version is not None])
+            plain = ["/" + key for key, version in wanted if version is None]
             markers = bucket.delete(db, plain) if plain else {}
             return [
                 forgotten[key, version] if version is not None else Deleted(key, None, markers.get("/" + key))
-                for key, version in objects
+                for key, version in wanted
             ]
 
         return self.store.write(delete)

@@ -6,7 +6,7 @@ above is the same code (as in Pachyderm's `driver.go`).
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from appliance.errors import (
@@ -19,7 +19,7 @@ from appliance.errors import (
     NotWritable,
     Unsupported,
 )
-from appliance.gateway.errors import S3Error, invalid_argument, no_such_bucket, no_such_version
+from appliance.gateway.errors import S3Error, invalid_argument, no_such_bucket, no_such_version, not_implemented
 from appliance.names import DEFAULT_BRANCH, BucketName, CommitId, check_new_bucket, parse_bucket
 from appliance.store import commits, datums, files, history, repos, snapshots, versions
 from appliance.store.blobs import Content
@@ -27,6 +27,8 @@ from appliance.store.database import Db
 from appliance.store.forgetting import Forgetting
 from appliance.store.settings import Settings, get_settings, set_settings
 from appliance.store.snapshots import Entry, Kind, Metadata, Snapshot
+
+ENABLED, SUSPENDED = "Enabled", "Suspended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,10 @@ class Bucket(Protocol):
     @property
     def versioned(self) -> bool:
         """Whether version ids mean something here."""
+
+    @property
+    def versioning(self) -> str | None:
+        """What clients are told of it: `Enabled`, and only then do answers say versions; `Suspended`, or None."""
 
     def open(self, db: Db, version: str | None = None) -> Snapshot:
         """Return the files to read, those of a version if asked so. Raises as `check_readable`."""
@@ -89,6 +95,9 @@ class Bucket(Protocol):
     def set_metadata(self, db: Db, entry: Entry, metadata: Metadata) -> None:
         """Change what is said of an entry."""
 
+    def find_location(self, db: Db) -> str | None:
+        """Return the region it was asked to be in, if it was; everything is in one place."""
+
     def get_settings(self, db: Db) -> Settings:
         """Return what it was told about itself."""
 
@@ -110,6 +119,9 @@ class BucketMap(Protocol):
 
     def delete(self, db: Db, name: str) -> bool:
         """Delete a bucket; False if it is not empty."""
+
+    def set_versioning(self, db: Db, bucket: Bucket, status: str) -> None:
+        """Turn versioning of a bucket on or off. Raises S3Error NotImplemented."""
 
 
 def open_version(db: Db, head: Snapshot, repo: str, version: str) -> Snapshot:
@@ -152,6 +164,9 @@ class _Open:
     def open_object(self, db: Db, version: str | None = None) -> Snapshot:
         return self.open(db, version)
 
+    def find_location(self, db: Db) -> str | None:
+        return None
+
     def get_settings(self, db: Db) -> Settings:
         return Settings()
 
@@ -168,6 +183,7 @@ class BranchBucket(_Open):
     branch: str
     created_ns: int
     versioned: bool = True
+    versioning: str | None = ENABLED
 
     def open(self, db: Db, version: str | None = None) -> Snapshot:
         head = snapshots.open_branch(db, self.repo, self.branch)
@@ -187,9 +203,13 @@ class BranchBucket(_Open):
         else:
             entry = files.put_file(db, writing.commit, path, content, metadata)
         history.end_write(db, writing)
-        return Placed(writing.commit.id, entry.modified_ns)
+        return Placed(writing.commit.id if self.versioning == ENABLED else None, entry.modified_ns)
 
     def delete(self, db: Db, paths: Iterable[str]) -> Mapping[str, CommitId]:
+        markers = self._delete(db, paths)
+        return markers if self.versioning == ENABLED else {}
+
+    def _delete(self, db: Db, paths: Iterable[str]) -> Mapping[str, CommitId]:
         self.check_writable(db)
         snapshot, wanted = self.open(db), dict.fromkeys(paths)
         there = {path for path in wanted if snapshots.find(db, snapshot, path) is not None}
@@ -211,6 +231,9 @@ class BranchBucket(_Open):
     def set_metadata(self, db: Db, entry: Entry, metadata: Metadata) -> None:
         self.check_writable(db)
         files.set_metadata(db, entry, metadata)
+
+    def find_location(self, db: Db) -> str | None:
+        return self.get_settings(db).location
 
     def get_settings(self, db: Db) -> Settings:
         return get_settings(db, self.repo, self.branch)
@@ -258,6 +281,7 @@ class CommitBucket(_ReadOnly):
     created_ns: int
     branch: str = DEFAULT_BRANCH
     versioned: bool = True
+    versioning: str | None = ENABLED
 
     def open(self, db: Db, version: str | None = None) -> Snapshot:
         commit = commits.check_readable(commits.get_commit(db, self.repo, self.commit))
@@ -286,6 +310,7 @@ class InputBucket(_ReadOnly):
     commit: CommitId
     created_ns: int
     versioned: bool = False
+    versioning: str | None = None
 
     def open(self, db: Db, version: str | None = None) -> Snapshot:
         if version is not None:
@@ -306,6 +331,7 @@ class OutBucket(_Open):
     name: str = "out"
     repo: str = ""
     versioned: bool = False
+    versioning: str | None = None
 
     def open(self, db: Db, version: str | None = None) -> Snapshot:
         if version is not None:
@@ -335,17 +361,38 @@ class OutBucket(_Open):
 
 
 class RepoBuckets:
-    """The global gateway's map: all branches are listed, commits answer to their names."""
+    """The global gateway's map: all branches are listed, commits answer to their names.
+
+    With `plain` it looks as people know it from elsewhere: the branch `master` is listed by the name of its repo alone, and
+    answers say versions once versioning was turned on. The history is kept in any case.
+    """
+
+    def __init__(self, *, plain: bool = False) -> None:
+        self._plain = plain
 
     def list(self, db: Db) -> list[tuple[str, int]]:
-        return [(f"{branch}.{repo}", created_ns) for repo, branch, created_ns in repos.list_all_branches(db)]
+        listed = repos.list_all_branches(db)
+        return sorted((self._name(repo, branch), created_ns) for repo, branch, created_ns in listed)
+
+    def _name(self, repo: str, branch: str) -> str:
+        return repo if self._plain and branch == DEFAULT_BRANCH else f"{branch}.{repo}"
 
     def get(self, db: Db, name: str) -> Bucket:
         parsed = parse_bucket(name)
         try:
-            return _open_bucket(db, name, parsed)
+            bucket = _open_bucket(db, name, parsed)
         except NotFound:
             raise no_such_bucket() from None
+        if self._plain and isinstance(bucket, BranchBucket):
+            return replace(bucket, versioning=bucket.get_settings(db).versioning)
+        return bucket
+
+    def set_versioning(self, db: Db, bucket: Bucket, status: str) -> None:
+        """Do as told where clients decide; elsewhere accept what is so anyway. Raises S3Error NotImplemented."""
+        if self._plain:
+            bucket.set_settings(db, replace(bucket.get_settings(db), versioning=status))
+        elif status != bucket.versioning:
+            raise not_implemented()
 
     def create(self, db: Db, name: str) -> None:
         parsed = _parse_branch_bucket(check_new_bucket(name))
@@ -398,3 +445,6 @@ class SidecarBuckets:
 
     def delete(self, db: Db, name: str) -> bool:
         raise Unsupported("a job has the buckets it has")
+
+    def set_versioning(self, db: Db, bucket: Bucket, status: str) -> None:
+        raise not_implemented()

@@ -51,6 +51,10 @@ class GuardedBucket:
     def versioned(self) -> bool:
         return self.inside.versioned
 
+    @property
+    def versioning(self) -> str | None:
+        return self.inside.versioning
+
     def check_readable(self, db: Db) -> None:
         self._check(db, Level.READ)
 
@@ -97,6 +101,9 @@ class GuardedBucket:
         self.check_writable(db)
         self.inside.set_metadata(db, entry, metadata)
 
+    def find_location(self, db: Db) -> str | None:
+        return self.inside.find_location(db)
+
     def get_settings(self, db: Db) -> Settings:
         """Roles alone count here: who may see a bucket because its ACL says so need not see the ACL."""
         _check(self._role(db), Level.READ, self.subject, self.repo)
@@ -141,6 +148,10 @@ class GuardedBuckets:
         repo = self._inside.get(db, name).repo
         _check(auth.get_level(db, self._subject, repo), Level.OWN, self._subject, repo)
         return self._inside.delete(db, name)
+
+    def set_versioning(self, db: Db, bucket: Bucket, status: str) -> None:
+        _check(auth.get_level(db, self._subject, bucket.repo), Level.OWN, self._subject, bucket.repo)
+        self._inside.set_versioning(db, bucket, status)
 
     def _check_token(self, operation: str) -> None:
         if self._subject is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from appliance.errors import ApplianceError, FileNotFound
-from appliance.gateway.buckets import Bucket
+from appliance.gateway.buckets import ENABLED, Bucket
 from appliance.gateway.errors import S3Error, invalid_argument, no_such_version, not_implemented, xml_text
 from appliance.gateway.listing import OWNER_XML, parse_encoding, parse_limit, text_encoder
 from appliance.gateway.metadata import storage_class
@@ -65,10 +65,10 @@ def _find_in_commit(db: Db, bucket: Bucket, path: str, version_id: str) -> Entry
 
 
 def _not_found(db: Db, bucket: Bucket, snapshot: snapshots.Snapshot, path: str) -> Exception:
-    newest = next(versions.iter_versions(db, snapshot, path), None) if bucket.versioned else None
+    newest = next(versions.iter_versions(db, snapshot, path), None) if bucket.versioning is not None else None
     if newest is None:
         return FileNotFound(f"file {path} not found in {bucket.name}")
-    headers = {"x-amz-delete-marker": "true", "x-amz-version-id": newest.id}
+    headers = {"x-amz-delete-marker": "true", "x-amz-version-id": newest.id if bucket.versioning == ENABLED else _NULL}
     return S3Error("NoSuchKey", "The specified key does not exist.", headers=headers)
 
 
@@ -81,6 +81,11 @@ def _is_marker(marker: Version) -> S3Error:
     }
     message = "The specified method is not allowed against this resource."
     return S3Error("MethodNotAllowed", message, headers=headers)
+
+
+def find_version(bucket: Bucket, version_id: str | None) -> str | None:
+    """Return the version that a delete is of: where answers say none, the one called `null` is the object itself."""
+    return None if version_id == _NULL and bucket.versioning != ENABLED else version_id
 
 
 def forget(db: Db, bucket: Bucket, forgetting: Forgetting, path: str, version_id: str) -> str | None:

@@ -13,7 +13,7 @@ import xmltodict
 from moto.s3.exceptions import MalformedXML
 
 from appliance.gateway.conditions import Header
-from appliance.gateway.errors import invalid_argument, not_implemented
+from appliance.gateway.errors import S3Error, invalid_argument, not_implemented
 from appliance.gateway.request import Address
 
 MAX_PARTS = 10_000
@@ -103,6 +103,21 @@ def parse_xml(body: Any, *, lists: Sequence[str] = ("Object", "Part", "Tag")) ->
     except ValueError:
         raise MalformedXML from None
     return parsed
+
+
+_LOCATION = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+def parse_location(body: Any) -> str | None:
+    """Read the region that CreateBucket asks for, if it does. Raises S3Error InvalidLocationConstraint."""
+    document = parse_xml(body)
+    if "CreateBucketConfiguration" not in document:
+        raise MalformedXML
+    wanted = document["CreateBucketConfiguration"]
+    location = wanted.get("LocationConstraint") if isinstance(wanted, dict) else None
+    if location is None or (isinstance(location, str) and _LOCATION.fullmatch(location)):
+        return location
+    raise S3Error("InvalidLocationConstraint", "The specified location-constraint is not valid")
 
 
 def parse_versioning(body: Any) -> str:

@@ -105,10 +105,9 @@ class GatewayResponse(ObjectVerbs, UploadVerbs, ListVerbs, SettingsVerbs, S3Resp
             raise invalid_argument(f"Provided {param_name} not an integer or within integer range")
         return if_none if text is None else int(text)
 
-    def _check_bucket_configuration(self) -> None:
-        """Any region is fine: there is one. Moto's wants the request and the constraint to agree."""
-        if self.body and "CreateBucketConfiguration" not in parsing.parse_xml(self.body):
-            raise MalformedXML
+    def _location(self) -> str:
+        """Return the region a bucket is to be in. Any is fine: there is one. Moto's wants request and constraint to agree."""
+        return (parsing.parse_location(self.body) if self.body else None) or REGION
 
     def _header(self, name: str) -> str | None:
         value: str | None = self.headers.get(name)
@@ -176,14 +175,15 @@ class GatewayResponse(ObjectVerbs, UploadVerbs, ListVerbs, SettingsVerbs, S3Resp
             return self.put_bucket_versioning()
         if (answer := self.put_bucket_settings()) is not None:
             return answer
-        self._check_bucket_configuration()
-        bucket = self.backend.create_bucket(bucket_name, REGION, acl=parse_canned(self._header("x-amz-acl")))
+        acl = self._header("x-amz-acl")
+        canned = parse_canned(acl) if acl is not None else None
+        bucket = self.backend.create_bucket(bucket_name, self._location(), acl=canned)
         return self._serialize("CreateBucket", {"Location": f"/{bucket.name}"})
 
     def _bucket_response_post(self, request: GatewayRequest, bucket_name: str) -> Any:
         if "delete" in self.querystring:
             return self.delete_objects()
-        raise not_implemented()  # a form upload
+        raise not_implemented()
 
     # -- buckets
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from appliance.gateway.buckets import Bucket, BucketMap
+from appliance.gateway.buckets import ENABLED, Bucket, BucketMap
 from appliance.gateway.history import find_entry
 from appliance.gateway.sharing import keep_acl
 from appliance.gateway.views import ObjectView
@@ -80,6 +80,6 @@ class SettingsBackend:
             bucket.check_writable(db)
             entry = find_entry(db, bucket, "/" + key_name, version_id)
             bucket.set_metadata(db, entry, change(entry.metadata))
-            return snapshots.get_version(db, entry) if bucket.versioned else None
+            return snapshots.get_version(db, entry) if bucket.versioning == ENABLED else None
 
         return self.store.write(write)

@@ -51,7 +51,7 @@ class BucketView:
     region_name: str = REGION
     account_id: str = "000000000000"
     bucket_namespace: str | None = None
-    is_versioned: bool = True
+    versioning: str | None = "Enabled"
 
     @property
     def creation_date_ISO8601(self) -> str:

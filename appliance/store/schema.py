@@ -511,6 +511,13 @@ def access(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def bucket_habits(db: Database) -> None:
+    """What a client was promised of a bucket: the place it asked for, and whether answers say versions. NULL: nothing."""
+    for name in ("location", "versioning"):
+        db.conn.execute(f"ALTER TABLE branch_settings ADD COLUMN {name} TEXT")
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to this code's schema. Raises Conflict, changing nothing, if it is newer."""
     db = Database(connection)

@@ -1,4 +1,7 @@
-"""What S3 can be told about a branch as a bucket: a canned ACL, CORS rules, tags. They go away with the branch."""
+"""What S3 can be told about a branch as a bucket: a canned ACL, CORS rules, tags, a place, versioning.
+
+All of it goes away with the branch.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,22 +22,26 @@ class Settings:
     acl: str = PRIVATE
     cors: list[dict[str, Any]] | None = None
     tags: list[tuple[str, str]] | None = None
+    location: str | None = None
+    versioning: str | None = None
 
 
 def get_settings(db: Db, repo: str, branch: str) -> Settings:
     """Return the settings of a branch, there or not."""
     sql = """
-        SELECT s.acl, s.cors, s.tags FROM branch_settings s JOIN branches b ON b.id = s.branch_id
+        SELECT s.acl, s.cors, s.tags, s.location, s.versioning FROM branch_settings s JOIN branches b ON b.id = s.branch_id
         JOIN repos r ON r.id = b.repo_id WHERE r.name = ? AND r.kind = 'user' AND b.name = ?
     """
     row = db.row(sql, (repo, branch))
     if row is None:
         return Settings()
-    acl, cors, tags = row
+    acl, cors, tags, location, versioning = row
     return Settings(
         acl,
         None if cors is None else msgspec.json.decode(cors, type=list[dict[str, Any]]),
         None if tags is None else msgspec.json.decode(tags, type=list[tuple[str, str]]),
+        location,
+        versioning,
     )
 
 
@@ -43,8 +50,8 @@ def set_settings(db: Db, repo: str, branch: str, settings: Settings) -> None:
     branch_id = repos.find_branch_id(db, repo, branch)
     if branch_id is None:
         raise BranchNotFound(f'branch "{branch}" not found in repo {repo}')
-    row = (branch_id, settings.acl, _encode(settings.cors), _encode(settings.tags))
-    db.execute("INSERT OR REPLACE INTO branch_settings (branch_id, acl, cors, tags) VALUES (?, ?, ?, ?)", row)
+    row = (branch_id, settings.acl, _encode(settings.cors), _encode(settings.tags), settings.location, settings.versioning)
+    db.execute("INSERT OR REPLACE INTO branch_settings VALUES (?, ?, ?, ?, ?, ?)", row)
 
 
 def _encode(value: object) -> str | None:

@@ -89,7 +89,7 @@ REFUSED: list[tuple[str, str, dict[str, str], bytes, int, str]] = [
     ("DELETE", "/", {}, b"", 405, "MethodNotAllowed"),
     ("POST", "/", {}, b"", 405, "MethodNotAllowed"),
     ("POST", "/master.data/a", {}, b"", 405, "MethodNotAllowed"),
-    ("POST", "/master.data", {}, b"", 501, "NotImplemented"),
+    ("POST", "/master.data", {}, b"", 412, "PreconditionFailed"),
     ("PATCH", "/master.data/a", {}, b"", 405, "MethodNotAllowed"),
     ("TRACE", "/", {}, b"", 405, "MethodNotAllowed"),
     ("CONNECT", "/", {}, b"", 405, "MethodNotAllowed"),

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from boto3.s3.transfer import TransferConfig
-from gateway.helpers import Served, body_of, client, keys_of, prefixes_of, refused
+from gateway.helpers import Served, body_of, client, keys_of, prefixes_of, refused, serving
 from store.helpers import create_repos, fork, put, put_all, tree
 
-from appliance.store import repos
+from appliance.gateway.buckets import RepoBuckets
+from appliance.store import Store, repos
 
 LARGE = 68_157_450
 RECURSIVE = {
@@ -145,10 +146,24 @@ def test_make_bucket_with_region(gateway: Served, s3: Any, region: str) -> None:
     assert branches(gateway, "data") == ("master",)
 
 
-def test_make_bucket_again(s3: Any, bucket: str) -> None:
+def test_make_bucket_again_is_refused_in_strict_mode(store: Store, bucket: str) -> None:
     text = "^The bucket you tried to create already exists, and you own it.$"
-    with refused("BucketAlreadyOwnedByYou", 409, text):
+    with (
+        serving(store, RepoBuckets(), strict=True) as strict,
+        client(strict.url) as s3,
+        refused("BucketAlreadyOwnedByYou", 409, text),
+    ):
         s3.create_bucket(Bucket=bucket)
+
+
+def test_make_bucket_again_changes_nothing_as_in_the_region_that_we_say_we_are(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="a", Body=b"kept")
+    s3.put_bucket_acl(Bucket=bucket, ACL="public-read")
+    s3.create_bucket(Bucket=bucket)
+    assert body_of(s3, bucket, "a") == b"kept"
+    assert len(s3.get_bucket_acl(Bucket=bucket)["Grants"]) == 2
+    s3.create_bucket(Bucket=bucket, ACL="private")
+    assert len(s3.get_bucket_acl(Bucket=bucket)["Grants"]) == 1
 
 
 def test_make_bucket_for_another_branch(gateway: Served, s3: Any, bucket: str) -> None:

@@ -80,13 +80,6 @@ def test_header_that_asks_for_what_is_so_anyway_is_accepted(gateway: Served, buc
     assert gateway.request("PUT", f"/{bucket}/a", headers, b"x").status == 200
 
 
-def test_form_upload_is_refused(gateway: Served, s3: Any, bucket: str) -> None:
-    form = b'--x\r\nContent-Disposition: form-data; name="key"\r\n\r\na\r\n--x--\r\n'
-    answer = gateway.request("POST", f"/{bucket}", {"Content-Type": "multipart/form-data; boundary=x"}, form)
-    assert (answer.status, answer.code) == (501, "NotImplemented")
-    assert keys_of(s3.list_objects_v2(Bucket=bucket)) == []
-
-
 EMPTY = [
     *("get_bucket_accelerate_configuration", "get_bucket_logging", "get_bucket_notification_configuration"),
     *("list_bucket_analytics_configurations", "list_bucket_intelligent_tiering_configurations"),

@@ -5,6 +5,7 @@ finds the secret, and afterwards it compares `Claim.payload_hash` with the body.
 
 claims      what a request says, and the errors
 v4, v2      how each version says it, and what it signs
+forms       the same in the fields of a form
 """
 
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from appliance.gateway.signature.claims import (
     is_equal,
     parse_query,
 )
+from appliance.gateway.signature.forms import parse_form
 from appliance.gateway.signature.v4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, ChunkVerifier, signing_key
 from appliance.httpd import Headers
 
@@ -46,6 +48,7 @@ __all__ = [
     "SignatureDoesNotMatch",
     "is_equal",
     "parse_claim",
+    "parse_form",
     "signing_key",
     "verify_claim",
 ]

@@ -113,7 +113,7 @@ class Claim:
     header kinds, `scope` for version 2.
     """
 
-    kind: Literal["v4", "v4-presigned", "v2", "v2-presigned"]
+    kind: Literal["v4", "v4-presigned", "v2", "v2-presigned", "form"]
     access_key: str
     signature: str
     strings_to_sign: tuple[bytes, ...]

@@ -73,7 +73,7 @@ def sign(key: bytes, text: bytes) -> str:
 def parse_header(method: str, path: str, query: Query, headers: Headers, credentials: str) -> Claim:
     fields = _parse_fields(credentials)
     try:
-        access_key, scope = _parse_credential(fields["Credential"])
+        access_key, scope = parse_credential(fields["Credential"])
         signed_names, signature = fields["SignedHeaders"].split(";"), fields["Signature"]
     except (KeyError, ValueError) as error:
         raise AuthorizationHeaderMalformed(
@@ -100,11 +100,11 @@ def parse_header(method: str, path: str, query: Query, headers: Headers, credent
 def parse_presigned(method: str, path: str, query: Query, headers: Headers) -> Claim:
     fields = first_fields(query)
     try:
-        access_key, scope = _parse_credential(fields["X-Amz-Credential"])
+        access_key, scope = parse_credential(fields["X-Amz-Credential"])
         signed_names, signature = fields["X-Amz-SignedHeaders"].split(";"), fields["X-Amz-Signature"]
         signed_at = parse_stamp(fields["X-Amz-Date"])
         expires_at = signed_at + timedelta(seconds=_parse_expires(fields["X-Amz-Expires"]))
-        _check_presigned(fields["X-Amz-Algorithm"], signed_at, scope)
+        check_presigned(fields["X-Amz-Algorithm"], signed_at, scope)
     except (KeyError, ValueError, OverflowError) as error:
         raise AuthorizationQueryParametersError(_why(error, "query")) from None
     payload_hash = fields.get("X-Amz-Content-Sha256")
@@ -130,7 +130,7 @@ def _parse_fields(credentials: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _parse_credential(text: str) -> tuple[str, Scope]:
+def parse_credential(text: str) -> tuple[str, Scope]:
     """Access key and scope. Raises ValueError. The key may contain slashes."""
     access_key, date, region, service, terminator = text.rsplit("/", 4)
     if service != "s3" or terminator != "aws4_request" or not access_key:
@@ -145,7 +145,7 @@ def _parse_expires(text: str) -> int:
     return int(text)
 
 
-def _check_presigned(algorithm: str, signed_at: datetime, scope: Scope) -> None:
+def check_presigned(algorithm: str, signed_at: datetime, scope: Scope) -> None:
     if algorithm != ALGORITHM:
         raise ValueError(f"X-Amz-Algorithm only supports {ALGORITHM}")
     if signed_at.strftime("%Y%m%d") != scope.date:
