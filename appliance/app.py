@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -84,7 +84,8 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         buckets = RepoBuckets(plain=config.plain_buckets)
         holders = await trio.to_thread.run_sync(TokenHolders, store, buckets)
         entrances = [plain] if secured is None else [plain, secured]
-        await stack.enter_async_context(serving(store, buckets, entrances, strict=config.strict, admit=holders.admit))
+        settings: dict[str, Any] = {"strict": config.strict, "admit": holders.admit, "domains": config.domains}
+        await stack.enter_async_context(serving(store, buckets, entrances, **settings))
         mounted, unmounted = await _open_mount(stack, store, config)
         notices = (*notices, *unmounted)
         mount = mounted.path if mounted else None

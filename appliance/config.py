@@ -52,6 +52,7 @@ class Config:
     durability: Durability = "durable"
     strict: bool = False
     plain_buckets: bool = False
+    domains: tuple[str, ...] = ()
     view: View = "fuse"
     upload_days: float = UPLOAD_DAYS
     ready_file: Path | None = None

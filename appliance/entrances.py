@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import trio
 
@@ -70,10 +71,16 @@ async def listen(host: str, port: int, tls: ssl.SSLContext | None = None) -> Ent
 
 @asynccontextmanager
 async def serving(
-    store: Store, buckets: BucketMap, entrances: Sequence[Entrance], *, strict: bool, admit: Admit | None = None
+    store: Store,
+    buckets: BucketMap,
+    entrances: Sequence[Entrance],
+    *,
+    strict: bool,
+    admit: Admit | None = None,
+    domains: Sequence[str] = (),
 ) -> AsyncIterator[None]:
     """Serve S3 for as long as the context is open. An error of the block leaves it as it is, in no group."""
-    gateway = _LateGateway(store, buckets, strict=strict, admit=admit)
+    gateway = _LateGateway(store, buckets, strict=strict, admit=admit, domains=domains)
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         for entrance in entrances:
@@ -92,8 +99,8 @@ async def serving(
 class _LateGateway:
     """A gateway that is imported while the doors are already open: moto alone takes longer than everything else."""
 
-    def __init__(self, store: Store, buckets: BucketMap, *, strict: bool, admit: Admit | None) -> None:
-        self._store, self._buckets, self._strict, self._admit = store, buckets, strict, admit
+    def __init__(self, store: Store, buckets: BucketMap, **settings: Any) -> None:
+        self._store, self._buckets, self._settings = store, buckets, settings
         self._handler: httpd.Handler | None = None
         self._loading = trio.Lock()
 
@@ -112,7 +119,7 @@ class _LateGateway:
     def _make(self) -> httpd.Handler:
         from appliance.gateway.server import Gateway
 
-        return Gateway(self._store, self._buckets, strict=self._strict, admit=self._admit).handle
+        return Gateway(self._store, self._buckets, **self._settings).handle
 
 
 def _error_reply(status: int, text: str) -> httpd.Reply:

@@ -62,6 +62,13 @@ _Path = click.Path(path_type=Path)
     is_flag=True,
     help="List master of a repo by the repo's name alone, and say versions only where versioning was turned on.",
 )
+@click.option(
+    "--domain",
+    "domains",
+    multiple=True,
+    metavar="NAME",
+    help="Take what stands before .NAME in the Host header for the bucket. Repeatable; localhost and 127.0.0.1 always.",
+)
 @click.option("--strict", is_flag=True, help="Refuse what Pachyderm would refuse.")
 @click.option(
     "--view",
@@ -90,6 +97,7 @@ def serve(
     mount: Path | None,
     write: tuple[str, ...],
     no_mount: bool,
+    domains: tuple[str, ...],
     allow_files: tuple[Path, ...],
     ready_file: Path | None,
     **rest: Any,
@@ -106,6 +114,7 @@ def serve(
         mount=None if no_mount else _make_mount_point(mount or DEFAULT_MOUNT),
         writable=frozenset(map(_parse_writable, write)),
         ready_file=ready_file.absolute() if ready_file else None,
+        domains=tuple(domain.lower().strip(".") for domain in domains),
         file_roots=tuple(root.absolute() for root in allow_files),
         environment=dict(os.environ),
         **rest,

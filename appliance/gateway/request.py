@@ -4,6 +4,7 @@ Moto's own request is werkzeug's, built from a WSGI environment and a stream. Ou
 its body is XML of bounded size or a `StagedObject` that nobody unpacks.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote_to_bytes
@@ -29,7 +30,7 @@ class Address:
         return values[0] if values else None
 
 
-def parse_address(target: str, host: str) -> Address:
+def parse_address(target: str, host: str, domains: Sequence[str] = ()) -> Address:
     """Read bucket and key from a raw target: `/bucket/key`, or `/key` below the host name `bucket.…`.
 
     Raises S3Error InvalidURI for what is not percent-encoded UTF-8.
@@ -43,20 +44,20 @@ def parse_address(target: str, host: str) -> Address:
         query = parse_qs(raw_query, keep_blank_values=True, errors="strict", max_num_fields=100)
     except ValueError:
         raise S3Error("InvalidURI", "Couldn't parse the specified URI.") from None
-    virtual = find_virtual_bucket(host)
+    virtual = find_virtual_bucket(host, domains)
     bucket, slash, key = (virtual, "/", text[1:]) if virtual else text[1:].partition("/")
     return Address(bucket, key if slash and key else None, query)
 
 
-def find_virtual_bucket(host: str) -> str | None:
-    """Return the bucket that a Host header names: whatever stands before `.localhost`, `.s3.…` or an address.
+def find_virtual_bucket(host: str, domains: Sequence[str] = ()) -> str | None:
+    """Return the bucket that a Host header names: what stands before `.localhost`, `.127.0.0.1` or a domain of ours.
 
     `master.data.127.0.0.1:30600` is what the JavaScript SDK makes of a bucket unless told to use paths.
     """
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-    for suffix in (".127.0.0.1", ".localhost"):
-        if name.endswith(suffix):
-            bucket = name.removesuffix(suffix)
+    for domain in ("127.0.0.1", "localhost", *domains):
+        if name.lower().endswith(f".{domain}"):
+            bucket = name[: -len(domain) - 1]
             return None if bucket == "s3" else bucket.removesuffix(".s3") or None
     return None
 

@@ -7,7 +7,7 @@ worker thread. One instance serves one bucket map: the global gateway has one, a
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -36,8 +36,16 @@ _XML_BYTES = 4 * 1024 * 1024
 class Gateway:
     """Answers S3 requests about the buckets of one map."""
 
-    def __init__(self, store: Store, buckets: BucketMap, *, strict: bool = False, admit: Admit | None = None) -> None:
-        self._store, self._buckets, self._strict = store, buckets, strict
+    def __init__(
+        self,
+        store: Store,
+        buckets: BucketMap,
+        *,
+        strict: bool = False,
+        admit: Admit | None = None,
+        domains: Sequence[str] = (),
+    ) -> None:
+        self._store, self._buckets, self._strict, self._domains = store, buckets, strict, domains
         self._admit: Admit = admit if admit is not None else lambda _access_key: buckets
         self._workers = trio.CapacityLimiter(64)
 
@@ -60,12 +68,12 @@ class Gateway:
 
     async def _answer(self, request: Request) -> Reply:
         host = request.headers.get("host") or ""
-        address = parse_address(request.target, host)
+        address = parse_address(request.target, host, self._domains)
         if request.method == "OPTIONS":
             return self._answer_preflight(request, address)
         if request.method == "POST" and address.bucket and address.key is None and "delete" not in address.query:
             return await self._answer_form(request, address)
-        claim, verifier, backend = self._authenticate(request, find_virtual_bucket(host))
+        claim, verifier, backend = self._authenticate(request, find_virtual_bucket(host, self._domains))
         incoming = Incoming(request, address, claim, verifier)
         if _carries_object(request, address):
             if request.body.content_length is None and "transfer-encoding" not in request.headers:
@@ -119,7 +127,7 @@ class Gateway:
         if asked is None:
             return []
         try:
-            address = parse_address(request.target, request.headers.get("host") or "")
+            address = parse_address(request.target, request.headers.get("host") or "", self._domains)
         except S3Error:
             return []
         return list(self._find_cors(address, asked).items())

@@ -88,13 +88,13 @@ class Served:
 
 
 @contextmanager
-def serving(store: Store, buckets: BucketMap, *, strict: bool = False) -> Iterator[Served]:
+def serving(store: Store, buckets: BucketMap, **settings: Any) -> Iterator[Served]:
     """Serve the buckets of a map from a thread of its own."""
     started: queue.Queue[tuple[int, trio.lowlevel.TrioToken, trio.CancelScope]] = queue.Queue()
 
     async def main() -> None:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        gateway = Gateway(store, buckets, strict=strict, admit=TokenHolders(store, buckets).admit)
+        gateway = Gateway(store, buckets, **settings, admit=TokenHolders(store, buckets).admit)
         with trio.CancelScope() as scope:
             started.put((listener.socket.getsockname()[1], trio.lowlevel.current_trio_token(), scope))
             await httpd.serve(gateway.handle, [listener], error_reply=error_reply)

@@ -82,3 +82,12 @@ def test_repos_made_elsewhere_are_buckets_without_versions_too(store: Store, s3:
     commit = put(store, "data", "/a", b"1")
     assert "VersionId" not in s3.head_object(Bucket="data", Key="a")
     assert s3.head_object(Bucket=f"{commit}.data", Key="a")["VersionId"] == commit
+
+
+def test_bucket_in_the_host_name_of_ones_own_domain(store: Store, bucket: str) -> None:
+    put(store, "data", "/a", b"1")
+    with serving(store, RepoBuckets(), domains=("s3.example",)) as served:
+        for host in (f"{bucket}.s3.example", f"{bucket}.S3.Example:443", f"{bucket}.localhost", f"{bucket}.127.0.0.1:80"):
+            assert served.request("GET", "/a", {"Host": host}).body == b"1"
+        for host in ("s3.example", f"{bucket}.other.example", "s3.example.evil"):
+            assert served.request("GET", f"/{bucket}/a", {"Host": host}).body == b"1"
