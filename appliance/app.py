@@ -142,7 +142,7 @@ def _make_doors(store: Store, launcher: Launcher, config: Config, mount: Path | 
 def _make_view(store: Store, config: Config, mount: Path | None) -> Callable[[Path, Sequence[DatumInput]], tuple[Bind, ...]]:
     if mount is None or config.view == "files":
         return partial(file_binds, store)
-    return lambda _scratch, inputs: fuse_binds(mount, inputs)
+    return partial(fuse_binds, store, mount)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What is due by the clock: branches with a cron trigger."""
+"""What is due by the clock: branches with a cron trigger, and cron inputs of pipelines."""
 
 import logging
 import time
@@ -7,17 +7,23 @@ import trio
 
 from appliance.errors import ApplianceError
 from appliance.schedules import parse_schedule
-from appliance.store import Changes, Store, triggers
+from appliance.store import Changes, Store, crons, triggers
+from appliance.store.crons import Ticking
 from appliance.store.triggers import Timed
 
 log = logging.getLogger(__name__)
 
 _LONGEST_WAIT_S = 60.0  # somebody may set the clock
 _SECOND_NS = 1_000_000_000
+_MOST_TICKS = 100
 
 
 class Clock:
-    """Fires cron triggers. One that was due while nothing ran, and would have found something new, fires at the start."""
+    """Fires cron triggers and lets cron inputs tick.
+
+    A trigger that was due while nothing ran, and would have found something new, fires at the start; of cron inputs every
+    tick that was missed is made up for, one by one.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -47,8 +53,8 @@ class Clock:
     def fire_due(self, now_ns: int) -> float:
         """Fire what is due and return the seconds until something may be."""
         with self._store.snapshot() as db:
-            timed = triggers.list_timed(db)
-        upcoming = []
+            timed, ticking = triggers.list_timed(db), crons.list_ticking(db)
+        upcoming = [due_ns for item in ticking if (due_ns := self._tick(item, now_ns)) is not None]
         for item in timed:
             due_ns = self._find_due(item, now_ns)
             if due_ns is not None and due_ns <= now_ns:
@@ -59,6 +65,21 @@ class Clock:
                 upcoming.append(due_ns)
         wait_s = (min(upcoming, default=now_ns + 3600 * _SECOND_NS) - now_ns) / _SECOND_NS
         return min(max(wait_s, 0.0), _LONGEST_WAIT_S)
+
+    def _tick(self, item: Ticking, now_ns: int) -> int | None:
+        """Make the ticks that are due and return when the next one is."""
+        schedule = parse_schedule(item.spec)
+        due_ns = schedule.next_after(item.last_ns)
+        for _ in range(_MOST_TICKS):  # and then somebody else may have a turn
+            if due_ns is None or due_ns > now_ns:
+                break
+            try:
+                self._store.write(lambda db, due_ns=due_ns: crons.tick(db, item.row, due_ns))  # type: ignore[misc]
+            except ApplianceError:
+                log.exception("cron input %s can not tick", item.repo)
+                return now_ns + int(_LONGEST_WAIT_S * _SECOND_NS)
+            due_ns = schedule.next_after(due_ns)
+        return due_ns
 
     def _find_due(self, timed: Timed, now_ns: int) -> int | None:
         schedule = parse_schedule(timed.cron_spec)

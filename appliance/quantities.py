@@ -1,6 +1,7 @@
-"""Sizes and durations as people write them. Pure."""
+"""Sizes, durations and times as people write them. Pure."""
 
 import re
+from datetime import UTC, datetime
 
 from appliance.errors import InvalidRequest
 
@@ -23,6 +24,21 @@ def parse_duration(text: str) -> float:
     if total_s > _LONGEST_S:
         raise InvalidRequest(f'the duration "{text}" is too long')
     return total_s
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def parse_time(text: str) -> int:
+    """Return the nanoseconds UTC of a time as RFC 3339 has it, `2006-01-02T15:04:05Z`. Raises InvalidRequest."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None or "T" not in text.upper():
+        raise InvalidRequest(f'"{text}" is no time such as "2006-01-02T15:04:05Z"')
+    since = moment - _EPOCH
+    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
 
 
 def parse_size(text: str) -> int:

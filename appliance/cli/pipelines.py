@@ -82,6 +82,13 @@ def stop_pipeline(pipeline: str) -> None:
     call("stop_pipeline", pipeline=pipeline)
 
 
+@verbs.run.command("cron")
+@_pipeline
+def run_cron(pipeline: str) -> None:
+    """Let the cron inputs of a pipeline tick now."""
+    call("run_cron", pipeline=pipeline)
+
+
 def _send(spec_file: str, **how: Any) -> None:
     for notice in call("create_pipeline", text=_read(spec_file), **how):
         click.echo(notice, err=True)

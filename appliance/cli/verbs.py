@@ -15,6 +15,7 @@ _MODULES = {
     "file": ("files", "put", "comparing"),
     "directory": ("files",),
     "pipeline": ("pipelines",),
+    "cron": ("pipelines",),
     "job": ("jobs",),
     "datum": ("jobs",),
     "storage": ("storage",),
@@ -116,6 +117,7 @@ copy = _verb("copy", "Copy files within the appliance.")
 squash = _verb("squash", "Fold commits into those after them.")
 clear = _verb("clear", "Undo what was written into an open commit.")
 find = _verb("find", "Find the commits that touched a file.")
+run = _verb("run", "Let a pipeline's cron inputs tick.")
 stop = _verb("stop", "Stop a job or a pipeline, or adding to a transaction.")
 resume = _verb("resume", "Go on adding to a transaction.")
 wait = _verb("wait", "Wait until a commit or job is finished.")

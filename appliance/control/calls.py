@@ -3,6 +3,7 @@
 Results are plain data (dataclasses, lists, strings); times are nanoseconds UTC. Names follow the command line: verb, noun.
 """
 
+import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from appliance.control.describing import DatumInfo, PipelineInfo, describe_datum
 from appliance.errors import InvalidRequest
 from appliance.external.credentials import Profile
 from appliance.names import CommitId, Revision, is_commit_id, parse_revision
-from appliance.store import Db, commits, datums, jobs, pipelines, repos, squash, transactions
+from appliance.store import Db, commits, crons, datums, jobs, pipelines, repos, squash, transactions
 from appliance.store.jobs import Job
 
 Provider = Literal["amazon", "google", "microsoft"]
@@ -147,6 +148,10 @@ class Calls:
 
     def stop_pipeline(self, pipeline: str) -> None:
         self._store.write(lambda db: pipelines.set_stopped(db, pipeline, True))
+
+    def run_cron(self, pipeline: str) -> None:
+        """Let all cron inputs of a pipeline tick now."""
+        self._store.write(lambda db: crons.tick_now(db, pipelines.get_pipeline(db, pipeline).name, time.time_ns()))
 
     # -- jobs and datums
 

@@ -4,16 +4,21 @@ Pachyderm's `TransactionRequest` has the same ones. Names and arguments are thos
 """
 
 import secrets
+import time
 from collections.abc import Callable
 from typing import Any
+
+import msgspec
 
 from appliance.app import App
 from appliance.errors import ApplianceError, InvalidRequest
 from appliance.external.transfers import require_remote
 from appliance.external.urls import parse_url
 from appliance.names import CommitId, is_commit_id
-from appliance.pipelines.spec import Spec, check_supported, leaves, parse_specs, to_json
+from appliance.pipelines.spec import CronInput, Spec, SpecTrigger, check_supported, crons_of, leaves, parse_specs, to_json
+from appliance.quantities import parse_time
 from appliance.store import Db, history, jobs, pipelines, repos, running, squash
+from appliance.store.crons import Cron
 from appliance.store.pipelines import NewPipeline
 from appliance.store.triggers import Trigger
 
@@ -88,7 +93,9 @@ class Requests:
 
 
 def _new_pipeline(spec: Spec) -> NewPipeline:
-    inputs = [(leaf.repo, leaf.branch) for leaf in leaves(spec.input)]
+    now_ns = time.time_ns()
+    read = leaves(spec.input)
+    inputs = [(leaf.repo, leaf.branch) for leaf in read]
     return NewPipeline(
         name=spec.name,
         spec=to_json(spec),
@@ -96,4 +103,16 @@ def _new_pipeline(spec: Spec) -> NewPipeline:
         output_branch=spec.output_branch,
         inputs=inputs,
         salt=spec.salt or secrets.token_hex(16),
+        triggers=[(leaf.repo, leaf.branch, _trigger(leaf.trigger)) for leaf in read if leaf.trigger is not None],
+        crons=[_new_cron(cron, now_ns) for cron in crons_of(spec.input)],
     )
+
+
+def _trigger(said: SpecTrigger) -> Trigger:
+    return Trigger(**msgspec.structs.asdict(said))
+
+
+def _new_cron(cron: CronInput, now_ns: int) -> Cron:
+    """Return a cron input as the store keeps it: without a start it begins now."""
+    start_ns = parse_time(cron.start) if cron.start else now_ns
+    return Cron(cron.name, cron.repo, cron.spec, start_ns, cron.overwrite)

@@ -43,6 +43,7 @@ class DatumInput:
     group_by: str = ""
     outer_join: bool = False
     reference: bool = False
+    empty_files: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +62,19 @@ _Source = Callable[[PfsInput], Iterable[DatumInput]]
 def iter_datums(
     tree: Input,
     matches: Callable[[PfsInput], Iterable[Match]],
-    commits: Mapping[str, str],
+    commits: Mapping[tuple[str, str], str],
     *,
     salt: str,
 ) -> Iterator[Datum]:
     """Yield the datums of an input, in an order that follows only from the input and the order of `matches`.
 
-    `matches` answers what a leaf's glob matches in its commit, in order of paths. `commits` has the commit of every input by
-    name; one that is missing (a branch without a head) matches nothing. Only the members of a cross are held in memory, not
+    `matches` answers what a leaf's glob matches in its commit, in order of paths. `commits` has the commit of every
+    input by its repo and branch; one that is missing matches nothing. Only the members of a cross are held in memory, not
     their product.
     """
 
     def source(leaf: PfsInput) -> Iterator[DatumInput]:
-        if commit := commits.get(leaf.name):
+        if commit := commits.get((leaf.repo, leaf.branch)):
             yield from (_datum_input(leaf, commit, match) for match in matches(leaf))
 
     for row in _rows(sort_input(tree), source):
@@ -138,6 +139,7 @@ def _datum_input(leaf: PfsInput, commit: str, match: Match) -> DatumInput:
         group_by=expand_groups(leaf.group_by, match.captures, whole=match.path),
         outer_join=leaf.outer_join,
         reference=leaf.reference,
+        empty_files=leaf.empty_files,
     )
 
 

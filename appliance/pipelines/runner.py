@@ -180,21 +180,21 @@ def _iter_datums(store: Store, job: Job, spec: Spec) -> Iterator[Datum]:
 
     def matches(leaf: PfsInput) -> Iterator[Match]:
         with store.snapshot() as db:
-            snapshot = snapshots.open_commit(db, pinned[leaf.name])
+            snapshot = snapshots.open_commit(db, pinned[leaf.repo, leaf.branch])
             for found in matching.iter_matches(db, snapshot, compile_glob(leaf.glob)):
                 yield Match(found.path, found.digest, found.size_bytes, found.is_dir, found.captures)
 
-    yield from iter_datums(spec.input, matches, {name: commit.id for name, commit in pinned.items()}, salt=salt)
+    yield from iter_datums(spec.input, matches, {place: commit.id for place, commit in pinned.items()}, salt=salt)
 
 
-def _pin_inputs(db: Db, job: Job, spec: Spec) -> dict[str, commits.Commit]:
-    """Return the commit of each input, by its name: what the output commit was made from."""
+def _pin_inputs(db: Db, job: Job, spec: Spec) -> dict[tuple[str, str], commits.Commit]:
+    """Return the commit of each input, by its repo and branch: what the output commit was made from."""
     made_from = commits.list_direct_provenance(db, job.commit_row)
     pinned = {}
     for leaf in leaves(spec.input):
         of_repo = [commit for commit in made_from if commit.repo == leaf.repo]
         of_branch = [commit for commit in of_repo if commit.branch == leaf.branch]
-        pinned[leaf.name] = (of_branch or of_repo)[0]
+        pinned[leaf.repo, leaf.branch] = (of_branch or of_repo)[0]
     return pinned
 
 

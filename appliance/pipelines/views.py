@@ -7,7 +7,7 @@ run out of links are copied. Both are bound read-only; blob files are 0444 besid
 
 import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from appliance.pipelines.datums import DatumInput
@@ -16,11 +16,15 @@ from appliance.store import Db, Store, blobs, commits, snapshots
 from appliance.store.snapshots import Entry, Kind, Snapshot
 
 
-def fuse_binds(mount: Path, inputs: Iterable[DatumInput]) -> tuple[Bind, ...]:
-    """Return the binds that show a datum's inputs through the mount at `mount`."""
-    return tuple(
-        Bind(mount / f"{item.repo}@{item.commit}" / item.path.strip("/"), _target(item)) for item in inputs if not item.s3
-    )
+def fuse_binds(store: Store, mount: Path, scratch: Path, inputs: Sequence[DatumInput]) -> tuple[Bind, ...]:
+    """Return the binds that show a datum's inputs through the mount at `mount`. Blocks for the disk.
+
+    Files that are to be empty are laid out: the mount shows them as they are.
+    """
+    shown = [item for item in inputs if not item.s3 and not item.empty_files]
+    binds = (Bind(mount / f"{item.repo}@{item.commit}" / item.path.strip("/"), _target(item)) for item in shown)
+    empty = [item for item in inputs if item.empty_files]
+    return (*binds, *(file_binds(store, scratch, empty) if empty else ()))
 
 
 def _target(item: DatumInput) -> str:
@@ -40,11 +44,21 @@ def file_binds(store: Store, scratch: Path, inputs: Sequence[DatumInput]) -> tup
 
 
 def _lay_out(store: Store, db: Db, snapshot: Snapshot, item: DatumInput, root: Path) -> None:
+    lay = _lay_empty if item.empty_files else _lay_file
     if not item.is_dir:
-        _lay_file(store, db, snapshots.get_file(db, snapshot, item.path), root)
+        lay(store, db, snapshots.get_file(db, snapshot, item.path), root)
         return
     for entry in snapshots.iter_entries(db, snapshot, item.path.rstrip("/") + "/"):
-        _lay_file(store, db, entry, root)
+        lay(store, db, entry, root)
+
+
+def _lay_empty(_store: Store, _db: Db, entry: Entry, root: Path) -> None:
+    place = root / entry.path.strip("/")
+    if entry.kind == Kind.DIRECTORY:
+        place.mkdir(parents=True, exist_ok=True)
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.touch(0o444)
 
 
 def _lay_file(store: Store, db: Db, entry: Entry, root: Path) -> None:

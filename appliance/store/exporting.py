@@ -39,6 +39,7 @@ _ROWS = {
     """,
     "pipelines": ":whole",
     "pipeline_versions": ":whole",
+    "cron_inputs": ":whole",
     "jobs": ":whole",
     "datums": ":whole",
     "datum_files": ":whole",

@@ -82,6 +82,7 @@ _ROWS: tuple[tuple[str, Mapping[str, str], str], ...] = (
     ("object_parts", {"list_id": "list_id + :extent_lists"}, "list_id"),
     ("pipelines", {"id": "id + :pipelines", "branch_id": "branch_id + :branches"}, "id"),
     ("pipeline_versions", {"pipeline_id": "pipeline_id + :pipelines"}, "pipeline_id"),
+    ("cron_inputs", {"id": "NULL", "pipeline_id": "pipeline_id + :pipelines"}, "id"),
     (
         "jobs",
         {"id": "id + :jobs", "pipeline_id": "pipeline_id + :pipelines", "commit_id": "commit_id + :commits"},

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from appliance.errors import AlreadyExists, Conflict, PipelineNotFound
 from appliance.names import check_name
-from appliance.store import propagation, repos, running
+from appliance.store import crons, propagation, repos, running, triggers
+from appliance.store.crons import Cron
 from appliance.store.database import Db
+from appliance.store.triggers import Trigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def get_spec(db: Db, pipeline: str, version: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class NewPipeline:
-    """What a pipeline is made of, as far as the store cares."""
+    """What a pipeline is made of, as far as the store cares: `inputs` are branches, `triggers` those of some of them."""
 
     name: str
     spec: bytes
@@ -77,6 +79,8 @@ class NewPipeline:
     output_branch: str
     inputs: Sequence[tuple[str, str]]
     salt: str
+    triggers: Sequence[tuple[str, str, Trigger]] = ()
+    crons: Sequence[Cron] = ()
 
 
 def create_pipeline(db: Db, new: NewPipeline) -> None:
@@ -88,14 +92,22 @@ def create_pipeline(db: Db, new: NewPipeline) -> None:
         raise AlreadyExists(f'pipeline "{new.name}" already exists')
     if repos.exists(db, new.name):
         raise AlreadyExists(f'pipeline "{new.name}" cannot be created because a repo with the same name already exists')
-    upstream = [repos.ensure_branch(db, repo, branch) for repo, branch in new.inputs]
     repos.create_repo(db, new.name, description=f"Output repo for pipeline {new.name}.")
     branch_id = _make_output_branch(db, new)
-    repos.set_provenance(db, branch_id, upstream)
     sql = "INSERT INTO pipelines (name, branch_id, version, salt, created_ns) VALUES (?, ?, 1, ?, ?)"
     row = db.execute(sql, (new.name, branch_id, new.salt, time.time_ns())).lastrowid
+    assert row is not None
+    _connect(db, row, branch_id, new)
     _record_version(db, row, 1, new.spec)
     _start_set(db, branch_id)
+
+
+def _connect(db: Db, row: int, branch_id: int, new: NewPipeline) -> None:
+    """Make what the pipeline reads what its output branch is made from; input branches and cron repos that lack are made."""
+    crons.set_crons(db, row, new.name, new.crons)
+    for repo, branch, trigger in new.triggers:
+        triggers.set_trigger(db, repos.ensure_branch(db, repo, branch), trigger)
+    repos.set_provenance(db, branch_id, [repos.ensure_branch(db, repo, branch) for repo, branch in new.inputs])
 
 
 def _make_output_branch(db: Db, new: NewPipeline) -> int:
@@ -113,9 +125,8 @@ def update_pipeline(db: Db, new: NewPipeline, *, reprocess: bool = False) -> Non
     old = get_pipeline(db, new.name)
     if old.branch != new.output_branch:
         raise Conflict(f'the output branch of pipeline "{new.name}" is {old.branch} and can not change')
-    upstream = [repos.ensure_branch(db, repo, branch) for repo, branch in new.inputs]
     branch_id = db.value("SELECT branch_id FROM pipelines WHERE id = ?", (old.row,))
-    repos.set_provenance(db, branch_id, upstream)
+    _connect(db, old.row, branch_id, new)
     salt = new.salt if reprocess else old.salt
     version = old.version + 1
     db.execute("UPDATE pipelines SET version = ?, salt = ? WHERE id = ?", (version, salt, old.row))
@@ -160,6 +171,7 @@ def delete_pipeline(db: Db, name: str, *, keep_repo: bool = False) -> None:
     Raises PipelineNotFound, Conflict while another pipeline or branch rests on its output.
     """
     pipeline = get_pipeline(db, name)
+    ticks = crons.list_repos(db, pipeline.row)
     kill_jobs(db, pipeline.row, "pipeline was deleted")
     branch_id = db.value("SELECT branch_id FROM pipelines WHERE id = ?", (pipeline.row,))
     db.execute(
@@ -173,3 +185,5 @@ def delete_pipeline(db: Db, name: str, *, keep_repo: bool = False) -> None:
     db.execute("DELETE FROM branch_provenance WHERE branch_id = ?", (branch_id,))
     if not keep_repo:
         repos.delete_repo(db, name)
+    for repo in ticks:
+        repos.delete_repo(db, repo)

@@ -518,6 +518,28 @@ def bucket_habits(db: Database) -> None:
         db.conn.execute(f"ALTER TABLE branch_settings ADD COLUMN {name} TEXT")
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def cron_inputs(db: Database) -> None:
+    """What pipelines wait for by the clock. `last_ns` is the newest tick, or from when on there are any; `made`: the repo is
+    there only for the ticks.
+    """
+    db.conn.execute(
+        """
+        CREATE TABLE cron_inputs (
+            id INTEGER PRIMARY KEY,
+            pipeline_id INTEGER NOT NULL REFERENCES pipelines ON DELETE CASCADE,
+            name TEXT NOT NULL,
+            repo TEXT NOT NULL,
+            spec TEXT NOT NULL,
+            last_ns INTEGER NOT NULL,
+            overwrite INTEGER NOT NULL,
+            made INTEGER NOT NULL
+        )
+        """
+    )
+    db.conn.execute("CREATE INDEX cron_inputs_pipeline ON cron_inputs (pipeline_id)")
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to this code's schema. Raises Conflict, changing nothing, if it is newer."""
     db = Database(connection)

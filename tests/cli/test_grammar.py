@@ -47,7 +47,7 @@ def test_every_command_is_there() -> None:
         *("put file", "get file", "inspect file", "list file", "delete file"),
         *("glob file", "copy file", "diff file", "create directory"),
         *("create pipeline", "update pipeline", "inspect pipeline", "list pipeline", "delete pipeline"),
-        *("start pipeline", "stop pipeline"),
+        *("start pipeline", "stop pipeline", "run cron"),
         *("inspect job", "list job", "stop job", "wait job", "inspect datum", "list datum"),
         *("deploy storage amazon", "deploy storage google", "deploy storage microsoft"),
         *("deploy storage list", "deploy storage delete"),

@@ -15,7 +15,8 @@ Fields, defaults and texts are Pachyderm's (`src/pps/pps.proto`, `src/server/pps
 """
 
 from appliance.pipelines.spec.model import CronInput, Input, PfsInput, Spec, Transform, parse_duration
-from appliance.pipelines.spec.queries import from_json, input_shorthand, leaves, sort_input, to_json
+from appliance.pipelines.spec.model import Trigger as SpecTrigger
+from appliance.pipelines.spec.queries import crons_of, from_json, input_shorthand, leaves, sort_input, to_json
 from appliance.pipelines.spec.reading import parse_specs
 from appliance.pipelines.spec.supported import check_supported
 
@@ -24,8 +25,10 @@ __all__ = [
     "Input",
     "PfsInput",
     "Spec",
+    "SpecTrigger",
     "Transform",
     "check_supported",
+    "crons_of",
     "from_json",
     "input_shorthand",
     "leaves",

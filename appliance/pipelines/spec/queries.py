@@ -4,7 +4,7 @@ import msgspec
 from msgspec.structs import replace
 
 from appliance.errors import StoreDamaged
-from appliance.pipelines.spec.model import COMBINATORS, Input, PfsInput, Spec, iter_nodes
+from appliance.pipelines.spec.model import COMBINATORS, CronInput, Input, PfsInput, Spec, iter_nodes
 
 
 def to_json(spec: Spec) -> bytes:
@@ -23,6 +23,11 @@ def from_json(data: bytes) -> Spec:
 def leaves(tree: Input | None) -> list[PfsInput]:
     """Return the repos an input reads, in the order in which datums name them; a cron input is the repo of its ticks."""
     return [leaf for node in iter_nodes(sort_input(tree)) if (leaf := _leaf(node))] if tree else []
+
+
+def crons_of(tree: Input | None) -> list[CronInput]:
+    """Return the cron inputs of an input."""
+    return [node.cron for node in iter_nodes(tree) if node.cron]
 
 
 def sort_input(tree: Input) -> Input:

@@ -1,7 +1,5 @@
 """The rules a complete spec must keep, in Pachyderm's order and words (`src/server/pps/server/api_server.go`). Pure."""
 
-import re
-
 import msgspec
 
 from appliance.errors import InvalidName, InvalidRequest, InvalidSpec
@@ -22,6 +20,8 @@ from appliance.pipelines.spec.model import (
     malformed,
     parse_duration,
 )
+from appliance.quantities import parse_time
+from appliance.schedules import parse_schedule
 
 _NAME_CHARACTERS = 63
 _NAME_BYTES = 255
@@ -173,22 +173,17 @@ def _check_s3(leaf: PfsInput) -> None:
             )
 
 
-_CRON_SPEC = re.compile(
-    r"@(?:yearly|annually|monthly|weekly|daily|midnight|hourly|never)|@every (?P<every>\S+)|"
-    r"[0-9A-Za-z*/,?-]+(?:\s+[0-9A-Za-z*/,?-]+){4}"
-)
-
-
 def _check_cron(leaf: CronInput) -> None:
     _check_usable_name(leaf.name)
     _check_reference("repo", leaf.repo)
-    found = _CRON_SPEC.fullmatch(leaf.spec.strip())
-    if not found:
-        raise InvalidSpec(
-            f'error parsing cron-spec: "{leaf.spec}" has neither five fields nor one of @every, @hourly, @daily …'
-        )
-    if found["every"]:
-        parse_duration(found["every"])
+    try:
+        parse_schedule(leaf.spec)
+    except InvalidRequest as error:
+        raise InvalidSpec(f"error parsing cron-spec: {error}") from None
+    try:
+        parse_time(leaf.start or "1970-01-01T00:00:00Z")
+    except InvalidRequest as error:
+        raise InvalidSpec(f"cron input {leaf.name}: start: {error}") from None
 
 
 def _check_egress(egress: Egress | None) -> None:

@@ -29,13 +29,6 @@ def _uses_project(spec: Spec) -> bool:
 
 # What runs in a later version loses its line here, and nothing else.
 _NOT_RUN: tuple[tuple[str, Callable[[Spec], object]], ...] = (
-    ("union inputs", _in_input(lambda node: node.union)),
-    ("join inputs", _in_input(lambda node: node.join)),
-    ("group inputs", _in_input(lambda node: node.group)),
-    ("cron inputs", _in_input(lambda node: node.cron)),
-    ("`lazy`", _in_pfs(lambda leaf: leaf.lazy)),
-    ("`empty_files`", _in_pfs(lambda leaf: leaf.empty_files)),
-    ("`trigger`", _in_pfs(lambda leaf: leaf.trigger)),
     ("`propagation_spec.never`", _in_pfs(lambda leaf: leaf.propagation_spec.never)),
     ('`repo_type: "meta"`', _in_pfs(lambda leaf: leaf.repo_type == "meta")),
     ("spouts", lambda spec: spec.spout),
