@@ -448,8 +448,6 @@ class TestSupport:
             ({"spout": {}, "input": None}, "spouts"),
             ({"service": {}}, "services"),
             ({"transform": {"secrets": [{"name": "s"}]}}, "`transform.secrets`"),
-            ({"transform": {"err_cmd": ["x"]}}, "`transform.err_cmd`"),
-            ({"transform": {"user": "nobody"}}, "`transform.user`"),
             ({"transform": {"datum_batching": True}}, "`transform.datum_batching`"),
             ({"egress": {"sql_database": {"secret": {"name": "s", "key": "k"}}}}, "`egress.sql_database`"),
         ],
@@ -460,8 +458,8 @@ class TestSupport:
         assert str(caught.value) == f"pipeline edges: this version does not run {what}"
 
     def test_all_of_it_is_named_at_once(self) -> None:
-        with pytest.raises(Unsupported, match=r"does not run union inputs, `transform\.user`"):
-            check_supported(parse(input={"union": [pfs()]}, transform={"user": "me"}))
+        with pytest.raises(Unsupported, match=r"does not run union inputs, services"):
+            check_supported(parse(input={"union": [pfs()]}, service={}))
 
     @pytest.mark.parametrize("text", [PRINTED_1X, PRINTED_2X])
     def test_printed_specs_run(self, text: str) -> None:
