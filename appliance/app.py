@@ -27,11 +27,12 @@ from appliance.gateway.access import JobKey, TokenHolders
 from appliance.gateway.buckets import Bucket, InputBucket, OutBucket, RepoBuckets, SidecarBuckets
 from appliance.names import CommitId
 from appliance.pipelines.datums import DatumInput
-from appliance.pipelines.environment import Sidecar
+from appliance.pipelines.doors import Doors
+from appliance.pipelines.environment import Sidecar, base_environment
 from appliance.pipelines.process import Bind, Launcher, open_launcher, probe_namespaces
 from appliance.pipelines.scheduler import Scheduler
+from appliance.pipelines.scratch import remove_tree
 from appliance.pipelines.views import file_binds, fuse_binds
-from appliance.pipelines.worker import Doors, remove_tree
 from appliance.store import Store, auth, repos
 from appliance.store.blobs import Content
 from appliance.store.snapshots import Entry
@@ -129,11 +130,11 @@ def _make_doors(store: Store, launcher: Launcher, config: Config, mount: Path | 
     scratch.mkdir(mode=0o700, exist_ok=True)
     return Doors(
         store=store,
-        launcher=launcher,
+        runner=launcher,
         open_sidecar=partial(_open_sidecar, store, config.strict),
         open_view=_make_view(store, config, mount),
         scratch=scratch,
-        environment=config.environment,
+        environment=base_environment(config.environment),
         strict=config.strict,
         no_pfs=no_pfs,
     )

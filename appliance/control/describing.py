@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from appliance.pipelines.doors import decode_inputs
 from appliance.pipelines.spec import from_json, input_shorthand
-from appliance.pipelines.worker import decode_inputs
 from appliance.store import Db, blobs, datums, snapshots
 from appliance.store.pipelines import Pipeline
 from appliance.store.snapshots import Entry, Kind, Snapshot

@@ -4,7 +4,10 @@
     datums       inputs and globs to datums (pure)
     scheduler    plan(): what should run now (pure); and the loop around it
     runner       one job from claim to finished commit
-    worker       one datum: its view, its sidecar, its process, its tries
+    worker       one datum and its tries
+    place        where a datum runs: its /pfs, its environment, its sidecar
+    doors        what jobs are handed from outside
+    scratch      directories that are gone afterwards
     views        a datum's inputs as files and directories to bind
     outputs      what a datum left in /pfs/out, into the store
     environment  the variables user code sees

@@ -55,6 +55,22 @@ def _around_proxy(kept: Mapping[str, str]) -> dict[str, str]:
     return dict.fromkeys(("no_proxy", "NO_PROXY"), f"{spared},127.0.0.1" if spared else "127.0.0.1")
 
 
+def worker_environment(pipeline: str, version: int) -> dict[str, str]:
+    """Return what a worker's container says about itself, as far as it means something here.
+
+    There is no spec commit, no port of a worker or of pachd, and no storage backend of that name.
+    """
+    return {
+        "PPS_PIPELINE_NAME": pipeline,
+        "PPS_PROJECT_NAME": "default",
+        "PPS_POD_NAME": f"pipeline-{pipeline}-v{version}",
+        "PPS_WORKER_IP": "127.0.0.1",
+        "PPS_NAMESPACE": "default",
+        "PACH_NAMESPACE": "default",
+        "PACH_IN_WORKER": "true",
+    }
+
+
 def s3_environment(sidecar: Sidecar) -> dict[str, str]:
     """Return what real clients read to find the sidecar: Pachyderm's S3_ENDPOINT, the SDKs' variables, s5cmd's, MLflow's."""
     names = ("S3_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "S3_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL")

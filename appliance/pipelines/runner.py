@@ -16,10 +16,10 @@ import trio
 
 from appliance.errors import ApplianceError, JobNotFound, PipelineNotFound
 from appliance.globs import compile_glob
-from appliance.pipelines import worker
 from appliance.pipelines.datums import Datum, Match, iter_datums
+from appliance.pipelines.doors import Doors, Work, encode_inputs, write
 from appliance.pipelines.spec import PfsInput, Spec, from_json, leaves
-from appliance.pipelines.worker import Doors, Work, write
+from appliance.pipelines.worker import run_datum
 from appliance.store import (
     Db,
     Store,
@@ -169,7 +169,7 @@ def _list_datums(store: Store, job: Job, spec: Spec) -> None:
 
 
 def _new_datum(datum: Datum) -> NewDatum:
-    return NewDatum(bytes.fromhex(datum.id), bytes.fromhex(datum.hash), worker.encode_inputs(datum.inputs))
+    return NewDatum(bytes.fromhex(datum.id), bytes.fromhex(datum.hash), encode_inputs(datum.inputs))
 
 
 def _iter_datums(store: Store, job: Job, spec: Spec) -> Iterator[Datum]:
@@ -222,7 +222,7 @@ async def _work(doors: Doors, job: Job, spec: Spec, logs: "LogBuffer", queue: tr
     async with queue:
         async for datum in queue:
             lines = DatumLines(logs, datum.row)
-            await worker.run_datum(doors, Work(job, spec, datum), lines, logs.remark)
+            await run_datum(doors, Work(job, spec, datum), lines, logs.remark)
 
 
 # -- egress
@@ -325,7 +325,7 @@ class LogBuffer:
 
 
 class DatumLines:
-    """Takes the lines of one datum's process; see `worker.Lines`."""
+    """Takes the lines of one datum's process; see `doors.Lines`."""
 
     def __init__(self, logs: LogBuffer, datum_row: int) -> None:
         self._logs, self._datum_row = logs, datum_row

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import trio
 
 from appliance.errors import ApplianceError
+from appliance.pipelines.doors import Doors, write
 from appliance.pipelines.runner import Egress, run_job
-from appliance.pipelines.worker import Doors, write
 from appliance.store import Changes, Store, jobs, running
 from appliance.store.jobs import Waiting
 

@@ -1,179 +1,115 @@
-"""One datum: its view, its sidecar, its process, its tries.
+"""One datum and its tries.
 
 Each try begins with nothing written and leaves nothing behind when it fails. The store knows what was staged; the row of
 the datum says how it ended, and a crash in between means the try never was.
 """
 
 import itertools
-import shutil
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol, TypeVar
 
-import msgspec
-import trio
-
-from appliance.errors import ApplianceError, Unsupported
-from appliance.pipelines import outputs
-from appliance.pipelines.datums import Datum, DatumInput, datum_environment
-from appliance.pipelines.environment import Sidecar, base_environment, s3_environment
-from appliance.pipelines.process import Bind, Exit, Launcher, ProcessLost, ProcessSpec
+from appliance.errors import ApplianceError
+from appliance.pipelines.doors import Doors, Lines, Work, write
+from appliance.pipelines.place import Place, open_place
+from appliance.pipelines.process import Exit, ProcessLost
+from appliance.pipelines.scratch import open_scratch
 from appliance.pipelines.spec import Spec
-from appliance.store import Db, Store, datums
-from appliance.store.datums import StoredDatum
-from appliance.store.jobs import Job
-
-T = TypeVar("T")
+from appliance.store import datums
 
 # A datum whose run is lost more often than this with its launcher is taken to be the reason.
 _MOST_LOST = 3
 
-OpenSidecar = Callable[[Sequence[DatumInput], int | None], AbstractAsyncContextManager[Sidecar]]
-"""Opens a job's own gateway: its S3 inputs, and the row of the datum whose output is `out` (None without)."""
-
-OpenView = Callable[[Path, Sequence[DatumInput]], tuple[Bind, ...]]
-"""Prepares a datum's inputs, in a scratch directory if need be, and returns what to bind. Blocks."""
-
-
-class Lines(Protocol):
-    """What takes the output of a datum's process, line by line."""
-
-    def __call__(self, stream: str, line: bytes, time_ns: int) -> None: ...
-
-    async def pace(self) -> None:
-        """Wait while there are more lines than can be kept."""
+Remark = Callable[[str], None]
+"""Takes a line of our own for the job's log."""
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
-    """What `app` hands to jobs. `environment` is the appliance's own; `scratch` is a directory on the blobs' file system.
+class _Tried:
+    """What became of a try: why it failed, None if it did not, and whether `err_cmd` made up for it."""
 
-    `no_pfs` is why user code can not have a /pfs of its own here, None if it can. Without, only datums that need none run.
-    """
-
-    store: Store
-    launcher: Launcher
-    open_sidecar: OpenSidecar
-    open_view: OpenView
-    scratch: Path
-    environment: Mapping[str, str]
-    strict: bool = False
-    no_pfs: str | None = None
-
-
-async def write(store: Store, function: Callable[[Db], T]) -> T:
-    """Run a write of the store from the loop."""
-    return await trio.to_thread.run_sync(store.write, function)
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A datum to run, with what it belongs to."""
-
-    job: Job
-    spec: Spec
-    stored: StoredDatum
+    failure: str | None
+    recovered: bool = False
 
     @property
-    def inputs(self) -> tuple[DatumInput, ...]:
-        """What the datum consists of."""
-        return decode_inputs(self.stored.inputs)
+    def state(self) -> str:
+        if self.failure is None:
+            return "success"
+        return "recovered" if self.recovered else "failed"
 
 
-def encode_inputs(inputs: tuple[DatumInput, ...]) -> bytes:
-    """Return a datum's inputs as its row keeps them."""
-    return msgspec.json.encode(inputs)
+async def run_datum(doors: Doors, work: Work, lines: Lines, remark: Remark) -> None:
+    """Run a datum until a try succeeds or all have failed, and write down how it ended.
 
-
-def decode_inputs(data: bytes) -> tuple[DatumInput, ...]:
-    """Return a datum's inputs from its row."""
-    return msgspec.json.decode(data, type=tuple[DatumInput, ...])
-
-
-async def run_datum(doors: Doors, work: Work, lines: Lines, remark: Callable[[str], None]) -> str | None:
-    """Run a datum until a try succeeds or all have failed; None, or the reason of the last failure.
-
-    A try that a crash of the appliance or of the launcher ended does not count, as in Pachyderm. Raises what the store
-    raises once the job has ended.
+    When the last try has failed `err_cmd` may recover the datum: it has no output then, and is no failure of the job. A try
+    that a crash of the appliance or of the launcher ended does not count, as in Pachyderm. Raises what the store raises
+    once the job has ended.
     """
-    for number in range(1, work.spec.datum_tries + 1):
-        reason = await _run_try(doors, work, lines, remark)
-        if reason is None:
-            await write(doors.store, lambda db: datums.finish_datum(db, work.stored, "success"))
-            return None
-        remark(f"datum {work.stored.id}: try {number} of {work.spec.datum_tries} failed: {reason}")
-    await write(doors.store, lambda db: datums.finish_datum(db, work.stored, "failed", reason or ""))
-    return reason
+    most = max(work.spec.datum_tries, 1)
+    for number in range(1, most + 1):
+        tried = await _run_try(doors, work, lines, remark, last=number == most)
+        if tried.failure is None:
+            break
+        remark(f"datum {work.stored.id}: try {number} of {most} failed: {tried.failure}")
+    await write(doors.store, lambda db: datums.finish_datum(db, work.stored, tried.state, tried.failure or ""))
 
 
-async def _run_try(doors: Doors, work: Work, lines: Lines, remark: Callable[[str], None]) -> str | None:
-    """Run a datum once, again if it is lost; None, or why it failed: any error is the try's own, as in Pachyderm."""
+async def _run_try(doors: Doors, work: Work, lines: Lines, remark: Remark, *, last: bool) -> _Tried:
+    """Run a datum once, again if it is lost. Any error is the try's own, as in Pachyderm."""
     for lost in itertools.count(1):
         await write(doors.store, lambda db: datums.start_try(db, work.stored.row))
         try:
-            return await _try(doors, work, lines)
+            return await _try(doors, work, lines, remark, last=last)
         except ProcessLost as error:
             if lost > _MOST_LOST:
-                return str(error)
+                return _Tried(str(error))
             remark(f"datum {work.stored.id}: {error}; once more")
         except (ApplianceError, OSError) as error:
-            return str(error).encode(errors="backslashreplace").decode()
+            return _Tried(_as_text(error))
     raise AssertionError
 
 
-async def _try(doors: Doors, work: Work, lines: Lines) -> str | None:
-    """Run a datum once and stage its output; None, or why it failed."""
-    async with _scratch(doors.scratch, work.stored.row) as scratch:
-        binds = await trio.to_thread.run_sync(doors.open_view, scratch / "in", work.inputs)
-        out = scratch / "out"
-        if not work.spec.s3_out:
-            out.mkdir()
-            binds = (*binds, Bind(out, "/pfs/out", writable=True))
-        failure = _explain(await _run(doors, work, binds, lines), work.spec)
-        if failure is None and not work.spec.s3_out:
-            await trio.to_thread.run_sync(_collect, doors, work, out)
-        return failure
+async def _try(doors: Doors, work: Work, lines: Lines, remark: Remark, *, last: bool) -> _Tried:
+    scratch, row = doors.scratch / str(work.stored.row), work.stored.row
+    async with open_scratch(scratch), open_place(doors, work, scratch, row) as place:
+        failure = await _run_command(place, lines)
+        if failure is None or not (last and work.spec.transform.err_cmd):
+            return _Tried(failure)
+        return _Tried(failure, recovered=await _run_handler(place, lines, remark))
 
 
-def _collect(doors: Doors, work: Work, out: Path) -> None:
-    outputs.collect(doors.store, work.stored.row, out, work.inputs, strict=doors.strict)
+async def _run_command(place: Place, lines: Lines) -> str | None:
+    """Run the command and stage its output; None, or why that failed."""
+    spec = place.work.spec
+    try:
+        failure = _explain(await place.run(spec.transform.cmd, spec.transform.stdin, lines), spec)
+        if failure is None:
+            await place.collect()
+    except ProcessLost:
+        raise
+    except (ApplianceError, OSError) as error:
+        return _as_text(error)
+    return failure
 
 
-async def _run(doors: Doors, work: Work, binds: tuple[Bind, ...], lines: Lines) -> Exit:
-    environment = base_environment(doors.environment) | dict(work.spec.transform.env) | _datum_environment(work)
-    if not work.spec.needs_sidecar:
-        return await _launch(doors, work, binds, environment, lines)
-    s3_inputs = [item for item in work.inputs if item.s3]
-    async with doors.open_sidecar(s3_inputs, work.stored.row if work.spec.s3_out else None) as sidecar:
-        return await _launch(doors, work, binds, environment | s3_environment(sidecar), lines)
+async def _run_handler(place: Place, lines: Lines, remark: Remark) -> bool:
+    """Run `err_cmd` where the command ran, with what that left, and tell whether it recovered the datum.
+
+    It gets a datum's time of its own: in Pachyderm 2 the deadline has passed when the command ran into it.
+    """
+    transform = place.work.spec.transform
+    try:
+        failure = _explain(await place.run(transform.err_cmd, transform.err_stdin, lines), place.work.spec)
+    except ProcessLost:
+        raise
+    except (ApplianceError, OSError) as error:
+        failure = _as_text(error)
+    if failure is not None:
+        remark(f"datum {place.work.stored.id}: err_cmd failed: {failure}")
+    return failure is None
 
 
-def _datum_environment(work: Work) -> dict[str, str]:
-    datum = Datum(work.stored.id, work.stored.hash, work.inputs)
-    return {
-        **datum_environment(datum, job_id=work.job.id, output_commit=work.job.id),
-        "PPS_PIPELINE_NAME": work.spec.name,
-        "PACH_IN_WORKER": "true",
-    }
-
-
-async def _launch(doors: Doors, work: Work, binds: tuple[Bind, ...], environment: dict[str, str], lines: Lines) -> Exit:
-    if binds and doors.no_pfs is not None:
-        raise Unsupported(f"the input or output of this datum is below /pfs, which can not be had here: {doors.no_pfs}")
-    transform = work.spec.transform
-    stdin = "".join(line + "\n" for line in transform.stdin).encode()
-    process = ProcessSpec(
-        argv=tuple(transform.cmd),
-        env=environment,
-        stdin=stdin,
-        cwd=transform.working_dir or None,
-        user=transform.user or None,
-        binds=binds,
-        private_pfs=doors.no_pfs is None,
-    )
-    return await doors.launcher.run(process, on_line=lines, pace=lines.pace, timeout_s=work.spec.datum_timeout_s)
+def _as_text(error: Exception) -> str:
+    return str(error).encode(errors="backslashreplace").decode()
 
 
 def _explain(end: Exit, spec: Spec) -> str | None:
@@ -184,31 +120,3 @@ def _explain(end: Exit, spec: Spec) -> str | None:
     if end.status and end.status not in spec.transform.accept_return_code:
         return f"user code exited with status {end.status}"
     return None
-
-
-@asynccontextmanager
-async def _scratch(parent: Path, number: int) -> AsyncIterator[Path]:
-    """Give a directory that is gone afterwards."""
-    directory = parent / str(number)
-    await trio.to_thread.run_sync(_make_empty, directory)
-    try:
-        yield directory
-    finally:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(remove_tree, directory)
-
-
-def _make_empty(directory: Path) -> None:
-    remove_tree(directory)
-    directory.mkdir(parents=True)
-
-
-def remove_tree(directory: Path) -> None:
-    """Remove a tree, also where user code took the permission to away from us. What is not ours to remove stays."""
-    shutil.rmtree(directory, ignore_errors=True)
-    if directory.exists():
-        for path in directory.rglob("*"):
-            if path.is_dir() and not path.is_symlink():
-                with suppress(OSError):
-                    path.chmod(0o700)
-        shutil.rmtree(directory, ignore_errors=True)

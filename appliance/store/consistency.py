@@ -319,7 +319,7 @@ _DATUM = "d.id > :low AND d.id <= :high"
 _NAME_DATUM = "'datum ' || lower(hex(d.datum_id)) || ' of job row ' || d.job_id"
 _DATUMS = (
     f"SELECT {_NAME_DATUM} || ' is in the unknown state ' || d.state FROM datums d"
-    f" WHERE {_DATUM} AND d.state NOT IN ('waiting', 'running', 'success', 'failed', 'skipped')",
+    f" WHERE {_DATUM} AND d.state NOT IN ('waiting', 'running', 'success', 'failed', 'recovered', 'skipped')",
     f"SELECT {_NAME_DATUM} || ' ended well and has no output' FROM datums d"
     f" WHERE {_DATUM} AND d.state IN ('success', 'skipped') AND d.output_of IS NULL",
     f"""

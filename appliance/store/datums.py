@@ -161,7 +161,7 @@ def delete_datum_file(db: Db, datum_row: int, path: str) -> bool:
 
 
 def finish_datum(db: Db, datum: StoredDatum, state: str, reason: str = "") -> None:
-    """End a running datum as `success` (what it staged is its output) or `failed` (what it staged is dropped).
+    """End a running datum: as `success` what it staged is its output, as `failed` or `recovered` that is dropped.
 
     Raises NotWritable if it is not running: its job has ended meanwhile, or is no more.
     """
@@ -172,6 +172,6 @@ def finish_datum(db: Db, datum: StoredDatum, state: str, reason: str = "") -> No
     output = datum.row if state == "success" else None
     db.execute(sql, (state, reason, time.time_ns(), output, datum.row))
     db.execute("DELETE FROM uploads WHERE target = ?", (f"datum/{datum.row}",))
-    counter = "processed" if state == "success" else "failed"
+    counter = "processed" if state == "success" else state
     db.execute(f"UPDATE jobs SET {counter} = {counter} + 1 WHERE id = ?", (datum.job_row,))
     db.changes.jobs = True

@@ -4,7 +4,7 @@ The database is the queue: what should run is a function of these rows alone, so
 same plan.
 
     job    created → starting (datums being listed) → running → egressing → success | failure | killed | unrunnable
-    datum  waiting → running → success | failed, or skipped from the start
+    datum  waiting → running → success | failed | recovered, or skipped from the start
 """
 
 from collections.abc import Iterator

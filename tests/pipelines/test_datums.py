@@ -14,7 +14,7 @@ from appliance.pipelines.datums import Datum, Match, datum_environment, iter_dat
 from appliance.pipelines.spec import CronInput, Input, PfsInput
 
 DIGEST = "ab" * 32
-COMMITS = {name: f"{name}-commit" for name in "abcd"}
+COMMITS = {(name, "master"): f"{name}-commit" for name in "abcd"}
 
 
 def leaf(name: str, glob: str = "/*", **fields: Any) -> Input:
@@ -34,7 +34,7 @@ def files(**paths: str) -> Callable[[PfsInput], Iterator[Match]]:
     return matches
 
 
-def datums(tree: Input, *, commits: Mapping[str, str] = COMMITS, salt: str = "salt", **paths: str) -> list[Datum]:
+def datums(tree: Input, *, commits: Mapping[tuple[str, str], str] = COMMITS, salt: str = "salt", **paths: str) -> list[Datum]:
     return list(iter_datums(tree, files(**paths), commits, salt=salt))
 
 
@@ -147,7 +147,7 @@ class TestIdentity:
         assert len(set(ids)) == 2
 
     def test_commit_does_not_change_the_hash(self) -> None:
-        moved, kept = (datums(leaf("a"), commits={"a": commit}, a="/1")[0] for commit in ("c1", "c2"))
+        moved, kept = (datums(leaf("a"), commits={("a", "master"): commit}, a="/1")[0] for commit in ("c1", "c2"))
         assert moved.hash == kept.hash
 
 

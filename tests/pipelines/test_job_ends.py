@@ -81,6 +81,54 @@ def test_datum_that_kills_its_launcher_every_time_fails(lab: Lab) -> None:
     assert (job.state, datum.reason) == ("failure", "the launcher of user code died, and the run with it")
 
 
+# -- err_cmd
+
+
+def test_err_cmd_recovers_the_datum_which_then_has_no_output(lab: Lab) -> None:
+    script = f"{COPY}; test $(basename $images) != bad"
+    handler = {"err_cmd": ["sh", "-e"], "err_stdin": ["cat $images", "ls /pfs/out"]}
+    job = lab.run(script, {"/bad": b"1", "/good": b"2"}, datum_tries=2, transform=handler)
+    assert (job.state, job.processed, job.failed, job.recovered) == ("success", 1, 0, 1)
+    assert lab.output() == {"/good": b"2"}
+    bad, _ = lab.datums(job)
+    assert (bad.state, bad.tries, bad.reason) == ("recovered", 2, "user code exited with status 1")
+    assert lab.logs(job) == ["1bad"]  # once, after the last try, with what that left
+
+
+def test_recovered_datum_runs_again_in_the_next_job(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "bad").touch()
+    lab.run(f"test ! -e {tmp_path}/bad; {COPY}", {"/a": b"1"}, transform={"err_cmd": ["true"]})
+    (tmp_path / "bad").unlink()
+    job = lab.succeeded(lab.put({"/b": b"2"}))
+    assert (job.processed, job.skipped, lab.output()) == (2, 0, {"/a": b"1", "/b": b"2"})
+
+
+def test_err_cmd_that_fails_fails_the_datum(lab: Lab) -> None:
+    job = lab.run("exit 1", {"/a": b""}, transform={"err_cmd": ["sh", "-c", "exit 2"]})
+    (datum,) = lab.datums(job)
+    assert (job.state, job.failed, datum.reason) == ("failure", 1, "user code exited with status 1")
+    assert lab.logs(job, "job")[0] == f"datum {datum.id}: err_cmd failed: user code exited with status 2"
+
+
+def test_err_cmd_recovers_a_timeout(lab: Lab) -> None:
+    job = lab.run(FOR_EVER, {"/a": b""}, datum_timeout="50ms", transform={"err_cmd": ["true"]})
+    assert (job.state, job.recovered) == ("success", 1)
+
+
+def test_err_cmd_has_a_time_limit_too(lab: Lab) -> None:
+    handler = {"err_cmd": ["sh"], "err_stdin": [FOR_EVER]}
+    job = lab.run("exit 1", {"/a": b""}, datum_timeout="50ms", transform=handler)
+    assert (job.state, lab.logs(job, "job")[0].partition(": ")[2]) == (
+        "failure",
+        "err_cmd failed: datum timed out after 50ms",
+    )
+
+
+def test_err_cmd_recovers_a_command_that_does_not_exist(lab: Lab) -> None:
+    job = lab.run("", {"/a": b""}, transform={"cmd": ["no-such-command"], "err_cmd": ["true"]})
+    assert (job.state, job.recovered) == ("success", 1)
+
+
 # -- timeouts
 
 

@@ -6,7 +6,7 @@ import pytest
 from pipelines.helpers import Gate, Lab, images
 from store.helpers import entry_of, tree
 
-from appliance.pipelines.worker import remove_tree
+from appliance.pipelines.scratch import remove_tree
 from appliance.store import blobs
 from appliance.store.blobs import INLINE_BYTES
 

@@ -1,7 +1,9 @@
 """Jobs that run: what becomes a datum, what is skipped, what the next job makes of it, who waits for whom."""
 
+import os
 from pathlib import Path
 
+import pytest
 from pipelines.helpers import COPY, ENVIRONMENT, Gate, Lab, Serving, images
 from store.helpers import commit_of, delete, entry_of
 
@@ -16,8 +18,8 @@ def test_each_file_is_a_datum(lab: Lab) -> None:
 
 
 def test_datum_sees_its_own_file_only(lab: Lab) -> None:
-    job = lab.run("cd /pfs; find . -type f", {"/a": b"1", "/b": b"2"})
-    assert sorted(lab.logs(job)) == ["./images/a", "./images/b"]
+    job = lab.run("cd /pfs; find images out -type f", {"/a": b"1", "/b": b"2"})
+    assert sorted(lab.logs(job)) == ["images/a", "images/b"]
 
 
 def test_nothing_in_the_input_is_success_without_datums(lab: Lab) -> None:
@@ -174,11 +176,39 @@ def test_environment_is_what_is_documented(lab: Lab) -> None:
         "PACH_JOB_ID": job.id,
         "PACH_OUTPUT_COMMIT_ID": job.id,
         "PPS_PIPELINE_NAME": "edges",
+        "PPS_PROJECT_NAME": "default",
+        "PPS_POD_NAME": "pipeline-edges-v1",
+        "PPS_WORKER_IP": "127.0.0.1",
+        "PPS_NAMESPACE": "default",
+        "PACH_NAMESPACE": "default",
         "PACH_IN_WORKER": "true",
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         "AWS_CONFIG_FILE": "/dev/null",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
+
+
+def test_variables_of_the_datum_are_in_a_file_too(lab: Lab) -> None:
+    job = lab.run("cat /pfs/.env", {"/a": b""})
+    (datum,) = lab.datums(job)
+    assert lab.logs(job) == [
+        "images=/pfs/images/a",
+        f"images_COMMIT={commit_of(lab.store, 'images').id}",
+        f"PACH_DATUM_ID={datum.id}",
+        f"PACH_JOB_ID={job.id}",
+        f"PACH_OUTPUT_COMMIT_ID={job.id}",
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_user_code_runs_as_the_user_of_the_spec(lab: Lab) -> None:
+    job = lab.run(f"id -u; cat $images; {COPY}", {"/a": b"1"}, transform={"user": "65534"})
+    assert (lab.logs(job), lab.output()) == (["65534", "1"], {"/a": b"1"})
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can become anybody")
+def test_user_code_can_not_run_as_somebody_else(lab: Lab) -> None:
+    assert lab.run(COPY, {"/a": b"1"}, transform={"user": "0"}).reason.endswith("only root can")
 
 
 def test_credentials_of_the_appliance_are_not_inherited(tmp_path: Path, namespaces: None, quiet: None) -> None:

@@ -176,9 +176,9 @@ def test_next_job_starts_with_an_empty_out_and_skips_nothing(plain: Lab) -> None
 @pytest.mark.parametrize(
     ("fields", "listed"),
     [
-        ({"input": S3_IMAGES}, ["out"]),
-        ({"input": images("/"), "s3_out": True}, ["images"]),
-        ({"input": S3_IMAGES, "s3_out": True}, []),
+        ({"input": S3_IMAGES}, [".env", "out"]),
+        ({"input": images("/"), "s3_out": True}, [".env", "images"]),
+        ({"input": S3_IMAGES, "s3_out": True}, [".env"]),
     ],
 )
 def test_pfs_has_plain_inputs_and_plain_output_only(lab: Lab, fields: dict[str, Any], listed: list[str]) -> None:

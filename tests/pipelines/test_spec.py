@@ -441,8 +441,6 @@ class TestSupport:
             ({"spout": {}, "input": None}, "spouts"),
             ({"service": {}}, "services"),
             ({"transform": {"secrets": [{"name": "s"}]}}, "`transform.secrets`"),
-            ({"transform": {"err_cmd": ["x"]}}, "`transform.err_cmd`"),
-            ({"transform": {"user": "nobody"}}, "`transform.user`"),
             ({"transform": {"datum_batching": True}}, "`transform.datum_batching`"),
             ({"egress": {"sql_database": {"secret": {"name": "s", "key": "k"}}}}, "`egress.sql_database`"),
         ],
@@ -453,8 +451,8 @@ class TestSupport:
         assert str(caught.value) == f"pipeline edges: this version does not run {what}"
 
     def test_all_of_it_is_named_at_once(self) -> None:
-        with pytest.raises(Unsupported, match=r"does not run spouts, `transform\.user`"):
-            check_supported(parse(input=None, spout={}, transform={"user": "me"}))
+        with pytest.raises(Unsupported, match=r"does not run services, `transform\.secrets`"):
+            check_supported(parse(service={}, transform={"secrets": [{"name": "s"}]}))
 
     @pytest.mark.parametrize("text", [PRINTED_1X, PRINTED_2X])
     def test_printed_specs_run(self, text: str) -> None:

@@ -34,8 +34,6 @@ _NOT_RUN: tuple[tuple[str, Callable[[Spec], object]], ...] = (
     ("spouts", lambda spec: spec.spout),
     ("services", lambda spec: spec.service),
     ("`transform.secrets`", lambda spec: spec.transform.secrets),
-    ("`transform.err_cmd`", lambda spec: spec.transform.err_cmd),
-    ("`transform.user`", lambda spec: spec.transform.user),
     ("`transform.datum_batching`", lambda spec: spec.transform.datum_batching),
     ("`egress.sql_database`", lambda spec: spec.egress and spec.egress.sql_database),
     ("projects other than `default`", _uses_project),

@@ -1,0 +1,87 @@
+"""What jobs are handed from outside, and what a datum to run is: the words that runner, worker and place share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import msgspec
+import trio
+
+from appliance.pipelines.datums import DatumInput
+from appliance.pipelines.environment import Sidecar
+from appliance.pipelines.process import Bind, Exit, OnLine, Pace, ProcessSpec
+from appliance.pipelines.spec import Spec
+from appliance.store import Db, Store
+from appliance.store.datums import StoredDatum
+from appliance.store.jobs import Job
+
+T = TypeVar("T")
+
+OpenSidecar = Callable[[Sequence[DatumInput], int | None], AbstractAsyncContextManager[Sidecar]]
+"""Opens a job's own gateway: its S3 inputs, and the row of the datum whose output is `out` (None without)."""
+
+OpenView = Callable[[Path, Sequence[DatumInput]], tuple[Bind, ...]]
+"""Prepares a datum's inputs, in a scratch directory if need be, and returns what to bind. Blocks."""
+
+
+class Runner(Protocol):
+    """What runs user code; see `process.Launcher.run`, which is one."""
+
+    async def run(self, spec: ProcessSpec, *, on_line: OnLine, pace: Pace = ..., timeout_s: float | None = None) -> Exit: ...
+
+
+class Lines(Protocol):
+    """What takes the output of a datum's process, line by line."""
+
+    def __call__(self, stream: str, line: bytes, time_ns: int) -> None: ...
+
+    async def pace(self) -> None:
+        """Wait while there are more lines than can be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What `app` hands to jobs. `environment` is what user code inherits; `scratch` is a directory on the blobs' file system.
+
+    `no_pfs` is why user code can not have a /pfs of its own here, None if it can. Without, only datums that need none run.
+    """
+
+    store: Store
+    runner: Runner
+    open_sidecar: OpenSidecar
+    open_view: OpenView
+    scratch: Path
+    environment: Mapping[str, str]
+    strict: bool = False
+    no_pfs: str | None = None
+
+
+async def write(store: Store, function: Callable[[Db], T]) -> T:
+    """Run a write of the store from the loop."""
+    return await trio.to_thread.run_sync(store.write, function)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A datum to run, with what it belongs to."""
+
+    job: Job
+    spec: Spec
+    stored: StoredDatum
+
+    @property
+    def inputs(self) -> tuple[DatumInput, ...]:
+        """What the datum consists of."""
+        return decode_inputs(self.stored.inputs)
+
+
+def encode_inputs(inputs: tuple[DatumInput, ...]) -> bytes:
+    """Return a datum's inputs as its row keeps them."""
+    return msgspec.json.encode(inputs)
+
+
+def decode_inputs(data: bytes) -> tuple[DatumInput, ...]:
+    """Return a datum's inputs from its row."""
+    return msgspec.json.decode(data, type=tuple[DatumInput, ...])

@@ -1,0 +1,110 @@
+"""Where a datum runs: its /pfs, its environment, its sidecar. The same for a try of a job and for whoever debugs it."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import trio
+
+from appliance.errors import Unsupported
+from appliance.pipelines import outputs
+from appliance.pipelines.datums import Datum, datum_environment
+from appliance.pipelines.doors import Doors, Lines, Work
+from appliance.pipelines.environment import s3_environment, worker_environment
+from appliance.pipelines.process import Bind, Exit, ProcessSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A datum with everything its command needs, for as long as `open_place` is open.
+
+    `process` is how to run it, but for the command. `out` is what user code sees as /pfs/out, None where S3 takes its place;
+    what is written goes to the datum with the number `output_row`.
+    """
+
+    doors: Doors
+    work: Work
+    process: ProcessSpec
+    out: Path | None
+    output_row: int
+
+    def command(self, argv: Sequence[str], stdin: Sequence[str]) -> ProcessSpec:
+        """Return how to run a command here; `stdin` is lines."""
+        return replace(self.process, argv=tuple(argv), stdin="".join(f"{line}\n" for line in stdin).encode())
+
+    async def run(self, argv: Sequence[str], stdin: Sequence[str], lines: Lines) -> Exit:
+        """Run a command to its end, or to the end of a datum's time. Raises ProcessNotStarted, ProcessLost."""
+        spec, runner = self.command(argv, stdin), self.doors.runner
+        return await runner.run(spec, on_line=lines, pace=lines.pace, timeout_s=self.work.spec.datum_timeout_s)
+
+    async def collect(self) -> None:
+        """Stage what is in `out`, which is empty afterwards. Raises ApplianceError as `outputs.collect`."""
+        if self.out is not None:
+            await trio.to_thread.run_sync(self._collect, self.out)
+
+    def _collect(self, out: Path) -> None:
+        outputs.collect(self.doors.store, self.output_row, out, self.work.inputs, strict=self.doors.strict)
+
+
+@asynccontextmanager
+async def open_place(doors: Doors, work: Work, scratch: Path, output_row: int) -> AsyncIterator[Place]:
+    """Lay a datum out below `scratch`, an empty directory, and open its sidecar if it has one.
+
+    Raises Unsupported where it needs a /pfs and can not have one, ApplianceError and OSError if its inputs can not be had.
+    """
+    environment = {**doors.environment, **work.spec.transform.env, **_worker_environment(work)}
+    variables = _datum_environment(work)
+    if not work.spec.needs_sidecar:
+        yield await trio.to_thread.run_sync(_make_place, doors, work, scratch, output_row, environment, variables)
+        return
+    s3_inputs = [item for item in work.inputs if item.s3]
+    async with doors.open_sidecar(s3_inputs, output_row if work.spec.s3_out else None) as sidecar:
+        variables |= s3_environment(sidecar)
+        yield await trio.to_thread.run_sync(_make_place, doors, work, scratch, output_row, environment, variables)
+
+
+def _make_place(
+    doors: Doors, work: Work, scratch: Path, output_row: int, environment: dict[str, str], variables: dict[str, str]
+) -> Place:
+    binds = doors.open_view(scratch / "in", work.inputs)
+    out = None if work.spec.s3_out else scratch / "out"
+    if out is not None:
+        _make_out(out, shared=bool(work.spec.transform.user))
+        binds = (*binds, Bind(out, "/pfs/out", writable=True))
+    if binds and doors.no_pfs is not None:
+        raise Unsupported(f"the input or output of this datum is below /pfs, which can not be had here: {doors.no_pfs}")
+    if doors.no_pfs is None:
+        binds = (*binds, Bind(_write_variables(scratch / "env", variables), "/pfs/.env"))
+    process = ProcessSpec(
+        argv=(),
+        env=environment | variables,
+        cwd=work.spec.transform.working_dir or None,
+        user=work.spec.transform.user or None,
+        binds=binds,
+        private_pfs=doors.no_pfs is None,
+    )
+    return Place(doors, work, process, out, output_row)
+
+
+def _make_out(out: Path, *, shared: bool) -> None:
+    """Make the directory for the output; nobody else gets here from outside, whatever its mode."""
+    out.mkdir()
+    if shared:
+        out.chmod(0o777)
+
+
+def _write_variables(file: Path, variables: dict[str, str]) -> Path:
+    """Write the datum's variables, a line each, as Pachyderm has them in /pfs/.env; what has no line is left out."""
+    file.write_text("".join(f"{name}={value}\n" for name, value in variables.items() if "\n" not in value))
+    file.chmod(0o644)
+    return file
+
+
+def _worker_environment(work: Work) -> dict[str, str]:
+    return worker_environment(work.spec.name, work.job.version)
+
+
+def _datum_environment(work: Work) -> dict[str, str]:
+    datum = Datum(work.stored.id, work.stored.hash, work.inputs)
+    return datum_environment(datum, job_id=work.job.id, output_commit=work.job.id)
