@@ -13,9 +13,10 @@ Messages are a length (four bytes, big endian) and JSON, over the socket that is
                         {"run": 7, "status": 0, "signal": null}         the end; or status null and a signal
                         {"run": 7, "failed": "cannot execute x: ..."}   the end, instead
 
-A run has ended when nothing of it lives: its leader, its process group, and whatever left the group but is still in its
-mount namespace. For that the launcher is the one to whom orphans fall. When its socket ends, because the appliance
-stopped or was killed, it kills everything it ever started and exits.
+A run has ended when nothing of it lives. Where PID namespaces are allowed each run has one, whose first process is a fork
+of this one: the kernel kills the rest when that ends. Elsewhere, and without a private /pfs, a run is its leader, its process
+group, and whatever left the group but is still in its mount namespace; for that the launcher is the one to whom orphans fall.
+When its socket ends, because the appliance stopped or was killed, it kills everything it ever started and exits.
 """
 
 # pathlib would be a third of what is imported, so paths are strings.
@@ -27,6 +28,7 @@ import ctypes
 import errno
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -43,10 +45,12 @@ PFS = "/pfs"
 WORKBENCH = "/proc"
 OLD_ROOT = "/.root-before-pfs"
 
-CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
+SYS_CLONE3 = 435  # on every architecture
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_MOVE, MS_REC, MS_SLAVE = 0x1000, 0x2000, 0x4000, 0x80000
 MNT_DETACH = 2
+OUTLIVED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -55,6 +59,10 @@ _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 _libc.pivot_root.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
 _libc.unshare.argtypes = (ctypes.c_int,)
 _libc.prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
+# Does not let go of the interpreter meanwhile, for the child comes back from the same call.
+_forking = ctypes.PyDLL(None, use_errno=True)
+_forking.syscall.argtypes = (ctypes.c_long, ctypes.c_void_p, ctypes.c_size_t)
+_forking.syscall.restype = ctypes.c_long
 
 
 class StepFailed(Exception):
@@ -84,13 +92,25 @@ def _mount(source: str, target: str, flags: int, kind: str | None = None, data: 
     _checked(_libc.mount(encoded[0], encoded[1], encoded[2], flags, encoded[3]))
 
 
+def clone(flags: int) -> int:
+    """Fork with new namespaces: the child's number, 0 in the child. Raises OSError where that is not allowed.
+
+    Python does not know of this fork; that is well in a process of one thread.
+    """
+    arguments = (ctypes.c_uint64 * 8)(flags, 0, 0, 0, signal.SIGCHLD, 0, 0, 0)
+    pid: int = _forking.syscall(SYS_CLONE3, arguments, ctypes.sizeof(arguments))
+    if pid < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return pid
+
+
 def private_pfs(binds: list[dict[str, Any]]) -> None:
     """Give this process its own /pfs of exactly these binds, all of it read-only except those marked writable.
 
-    The sources are looked up in the host's tree, so they may lie below the host's own /pfs. Raises StepFailed.
+    It must have a mount namespace of its own. The sources are looked up in the host's tree, so they may lie below the host's
+    own /pfs. Raises StepFailed.
     """
-    with _step("create a private mount namespace"):
-        own_namespace()
     umask = os.umask(0o022)
     if PFS.strip("/") not in os.listdir("/"):  # a stat would ask whatever is mounted there, dead or alive
         with _step(f"build a root directory with a {PFS} in it"):
@@ -100,20 +120,35 @@ def private_pfs(binds: list[dict[str, Any]]) -> None:
 
 
 def own_namespace() -> None:
-    """Leave the host's mount namespace; where that is not allowed, its user namespace too.
-
-    The user keeps its own number there. A number other than 0 loses all capabilities when it executes a program, so
-    user code can undo nothing of what is mounted here. Mounts of the host still arrive, ours do not leave.
-    """
+    """Leave the host's mount namespace; where that is not allowed, its user namespace too. Raises StepFailed."""
     uid, gid = os.geteuid(), os.getegid()
-    try:
-        _checked(_libc.unshare(CLONE_NEWNS))
-    except PermissionError:
-        _checked(_libc.unshare(CLONE_NEWUSER | CLONE_NEWNS))
-        # The kernel takes a group map from an unprivileged process only after it gave up setgroups.
-        for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-            _write(f"/proc/self/{name}", text)
+    with _step("create a private mount namespace"):
+        try:
+            _checked(_libc.unshare(CLONE_NEWNS))
+        except PermissionError:
+            _checked(_libc.unshare(CLONE_NEWUSER | CLONE_NEWNS))
+            keep_user(uid, gid)
+        keep_mounts()
+
+
+def keep_user(uid: int, gid: int) -> None:
+    """Be the same user in a new user namespace.
+
+    A number other than 0 loses all capabilities when it executes a program, so user code can undo nothing of what is mounted.
+    """
+    # The kernel takes a group map from an unprivileged process only after it gave up setgroups.
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+        _write(f"/proc/self/{name}", text)
+
+
+def keep_mounts() -> None:
+    """In a new mount namespace, let mounts of the host still arrive, and ours not leave."""
     _mount("none", "/", MS_REC | MS_SLAVE)
+
+
+def own_proc() -> None:
+    """Show the processes of this PID namespace in /proc. Not allowed where the host's own is partly covered."""
+    _mount("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "proc")
 
 
 def _write(path: str, text: str) -> None:
@@ -195,31 +230,92 @@ def _make_read_only(path: str) -> None:
 
 
 def run_child(request: dict[str, Any], fds: list[int], channel: socket.socket, launcher_pid: int) -> NoReturn:
-    """Become user code, or say into the channel why not, after an exclamation mark.
+    """Become user code, or say into the channel why not.
 
     Before it goes the number of the mount namespace if there is a private one. Executing the program closes the
     channel. That waits for the launcher to close its side, by when the appliance knows whom to kill if we lose it.
     """
-    try:
-        for number, fd in enumerate(fds):
-            os.dup2(fd, number)
+    with _reporting(channel):
         os.setsid()
         if request["private_pfs"]:
+            own_namespace()
             private_pfs(request["binds"])
             channel.sendall(str(_namespace("self")).encode())
-        _become(request["user"])
-        channel.recv(1)
-        _die_with(launcher_pid)
-        with _step(f"enter {request['cwd']}"):
-            os.chdir(request["cwd"])
-        with _step(f"execute {request['argv'][0]}"):
-            os.execvpe(request["argv"][0], request["argv"], request["env"])
+        become_user_code(request, fds, channel, launcher_pid)
+
+
+def run_first(request: dict[str, Any], fds: list[int], channel: socket.socket, result: int, isolation: Isolation) -> NoReturn:
+    """Be the first process of a PID namespace: prepare it, start user code in it, and end with that.
+
+    How user code ended is written to `result`; our own status could not tell all of it. Once we are gone so is everything.
+    """
+    with _reporting(channel):
+        close_others({*fds, channel.fileno(), result})
+        forget_signals()
+        os.setsid()
+        isolation.enter()
+        private_pfs(request["binds"])
+        with _step("mount /proc"):
+            own_proc()
+        _die_with_peer(channel)
+        pid = os.fork()
+        if pid == 0:
+            os.setsid()
+            become_user_code(request, fds, channel, None)
+        channel.close()
+        for fd in fds:
+            os.close(fd)
+        os.write(result, str(wait_for(pid)).encode())
+        os._exit(0)
+
+
+@contextlib.contextmanager
+def _reporting(channel: socket.socket) -> Iterator[None]:
+    """Say into the channel what fails, after an exclamation mark, and end: never back into the launcher's loop."""
+    try:
+        yield
     except StepFailed as error:
         channel.sendall(f"!{error}".encode(errors="replace"))
     except BaseException as error:
         channel.sendall(f"!{error!r}".encode(errors="replace"))
-    finally:  # whatever happens, not back into the launcher's loop
+    finally:
         os._exit(127)
+
+
+def become_user_code(request: dict[str, Any], fds: list[int], channel: socket.socket, launcher_pid: int | None) -> NoReturn:
+    """Change into the command of a request. Without `launcher_pid` something else sees to its end. Raises StepFailed."""
+    for number, fd in enumerate(fds):
+        os.dup2(fd, number)
+    _become(request["user"])
+    channel.recv(1)
+    if launcher_pid is not None:
+        _die_with(launcher_pid)
+    execute(request)
+
+
+def execute(request: dict[str, Any]) -> NoReturn:
+    """Change into the command of a request. Raises StepFailed."""
+    with _step(f"enter {request['cwd']}"):
+        os.chdir(request["cwd"])
+    with _step(f"execute {request['argv'][0]}"):
+        os.execvpe(request["argv"][0], request["argv"], request["env"])
+
+
+def close_others(kept: set[int]) -> None:
+    """Close what this process inherited, but for the streams and these."""
+    start = 3
+    for fd in sorted(kept):
+        os.closerange(start, fd)
+        start = fd + 1
+    os.closerange(start, os.sysconf("SC_OPEN_MAX"))
+
+
+def wait_for(pid: int) -> int:
+    """Bury whoever falls to us until a child has ended, and return its status as `waitpid` has it."""
+    while True:
+        dead, status = os.wait()
+        if dead == pid:
+            return status
 
 
 def _become(user: dict[str, Any] | None) -> None:
@@ -238,12 +334,63 @@ def _die_with(launcher_pid: int) -> None:
         os._exit(127)
 
 
-class Run:
-    """One run from its fork until nothing of it is left. `status` and `killed_by` are set when the leader is gone."""
+def _die_with_peer(channel: socket.socket) -> None:
+    """The same for who can not see its parent. That may have died before it was asked for; its end of the channel tells."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    poll = select.poll()
+    poll.register(channel, 0)  # a hang-up is always told
+    if poll.poll(0):
+        os._exit(127)
 
-    def __init__(self, number: int, pid: int, channel: socket.socket) -> None:
+
+class Isolation:
+    """How runs get a mount and a PID namespace of their own: with these flags of `clone`, 0 where that is not allowed."""
+
+    def __init__(self) -> None:
+        self.uid, self.gid = os.geteuid(), os.getegid()
+        self.flags = next((flags for flags in _NAMESPACES if self.works(flags)), 0)
+
+    def works(self, flags: int) -> bool:
+        """Try it."""
+        try:
+            pid = clone(flags)
+        except OSError:
+            return False
+        if pid == 0:
+            self.try_out(flags)
+        return os.waitpid(pid, 0)[1] == 0
+
+    def try_out(self, flags: int) -> NoReturn:
+        """In the child: end with status 0 if everything works."""
+        try:
+            self.flags = flags
+            self.enter()
+            own_proc()
+            os._exit(0)
+        finally:
+            os._exit(1)
+
+    def enter(self) -> None:
+        """Settle in new namespaces. Raises StepFailed."""
+        with _step("create private namespaces"):
+            if self.flags & CLONE_NEWUSER:
+                keep_user(self.uid, self.gid)
+            keep_mounts()
+
+
+_NAMESPACES = (CLONE_NEWNS | CLONE_NEWPID, CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUSER)
+
+
+class Run:
+    """One run from its fork until nothing of it is left. `status` and `killed_by` are set when the leader is gone.
+
+    With a PID namespace `pid` is the first process in it, and `result` is where that says how user code ended.
+    """
+
+    def __init__(self, number: int, pid: int, channel: socket.socket, result: int | None) -> None:
         self.number = number
         self.pid = pid
+        self.result = result
         self.channel: socket.socket | None = channel  # None once it was read to its end
         self.report = b""
         self.namespace: int | None = None  # None without one of its own
@@ -264,6 +411,19 @@ class Run:
         self.failed = reason.decode() if mark else None
         return True
 
+    def note_end(self, dead: os.waitid_result) -> None:
+        """Take in how the leader ended."""
+        self.ended = True
+        if self.result is None:
+            exited = dead.si_code == os.CLD_EXITED
+            self.status, self.killed_by = (dead.si_status, None) if exited else (None, dead.si_status)
+            return
+        told = os.read(self.result, 64)
+        os.close(self.result)
+        status = int(told) if told else signal.SIGKILL  # nothing else ends the first process of a namespace
+        exited = os.WIFEXITED(status)
+        self.status, self.killed_by = (os.WEXITSTATUS(status), None) if exited else (None, os.WTERMSIG(status))
+
     def owns(self, pid: int) -> bool:
         """Whether a child of the launcher belongs to this run."""
         try:
@@ -279,6 +439,7 @@ class Launcher:
         self.control = control
         self.pid = os.getpid()
         self.runs: dict[int, Run] = {}
+        self.isolation: Isolation | None = None  # found out by the first run that wants some
         self.wake_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
         self.selector = selectors.DefaultSelector()
@@ -306,30 +467,54 @@ class Launcher:
     def start(self, request: dict[str, Any], fds: list[int]) -> None:
         """Fork a run; one that can not be forked fails, and nothing else."""
         try:
-            pid, channel = self.fork(request, fds)
+            run = self.fork(request, fds)
         except OSError as error:
             self.send({"run": request["run"], "failed": f"cannot fork: {error.strerror}"})
         else:
-            self.runs[request["run"]] = run = Run(request["run"], pid, channel)
-            self.selector.register(channel, selectors.EVENT_READ, lambda: self.note_start(run))
-            self.send({"run": run.number, "pid": pid})
-            channel.shutdown(socket.SHUT_WR)
+            assert run.channel is not None
+            self.runs[run.number] = run
+            self.selector.register(run.channel, selectors.EVENT_READ, lambda: self.note_start(run))
+            self.send({"run": run.number, "pid": run.pid})
+            run.channel.shutdown(socket.SHUT_WR)
         finally:
             for fd in fds:
                 os.close(fd)
 
-    def fork(self, request: dict[str, Any], fds: list[int]) -> tuple[int, socket.socket]:
-        """The child's number and our end of its channel. The child does not return."""
+    def fork(self, request: dict[str, Any], fds: list[int]) -> Run:
+        """Fork a run. The child does not return."""
         if len(fds) < 3:  # the kernel drops those for which there is no room
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        if request["private_pfs"] and self.isolation is None:
+            self.isolation = Isolation()
+        isolation = self.isolation if request["private_pfs"] else None
         ours, theirs = socket.socketpair()
         with theirs, contextlib.ExitStack() as stack:
             stack.enter_context(ours)
-            pid = os.fork()
-            if pid == 0:
-                run_child(request, fds, theirs, self.pid)
+            run = self.fork_first(request, fds, theirs, isolation) if isolation and isolation.flags else None
+            if run is None:
+                pid, result = os.fork(), None
+                if pid == 0:
+                    run_child(request, fds, theirs, self.pid)
+            else:
+                pid, result = run
             stack.pop_all()
-            return pid, ours
+            return Run(request["run"], pid, ours, result)
+
+    def fork_first(
+        self, request: dict[str, Any], fds: list[int], channel: socket.socket, isolation: Isolation
+    ) -> tuple[int, int]:
+        """Fork into namespaces: the number of the first process there, and where it says how user code ended."""
+        result, told = os.pipe()
+        try:
+            pid = clone(isolation.flags)
+            if pid == 0:
+                run_first(request, fds, channel, told, isolation)
+        except OSError:
+            os.close(result)
+            raise
+        finally:
+            os.close(told)
+        return pid, result
 
     def note_start(self, run: Run) -> None:
         """Take in a report. At its end the child is user code, or has failed and is about to be reaped."""
@@ -343,9 +528,13 @@ class Launcher:
         """Signal the group, or kill the child that is not user code yet and would not understand."""
         if run.ended:
             return
-        if run.channel is not None:
+        if run.channel is not None or (run.result is not None and number == signal.SIGKILL):
             kill_all([run.pid])
-        signal_group(run.pid, number)
+        elif run.result is None:
+            signal_group(run.pid, number)
+        else:  # the oldest of its children; those that it adopted come behind
+            for pid in children(run.pid)[:1]:
+                signal_group(pid, number)
 
     def reap(self) -> None:
         """Bury the dead, kill what they left, and report the runs of which nothing lives any more."""
@@ -366,9 +555,7 @@ class Launcher:
         """Note how the leader ended and kill its group, before it is reaped and its number can be another's."""
         while run.channel is not None:
             self.note_start(run)
-        exited = dead.si_code == os.CLD_EXITED
-        run.status, run.killed_by = (dead.si_status, None) if exited else (None, dead.si_status)
-        run.ended = True
+        run.note_end(dead)
         signal_group(run.pid, signal.SIGKILL)
 
     def settle(self) -> None:
@@ -379,7 +566,8 @@ class Launcher:
         """
         leaders = self.leaders()
         for run in [run for run in self.runs.values() if run.ended]:
-            left = [pid for pid in children(self.pid) if pid not in leaders and run.owns(pid)]
+            isolated = run.result is not None
+            left = [] if isolated else [pid for pid in children(self.pid) if pid not in leaders and run.owns(pid)]
             kill_all(left)
             if not left:
                 del self.runs[run.number]
@@ -424,8 +612,11 @@ def receive(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 def children(pid: int) -> list[int]:
     """The processes whose parent is this one of a single thread, dead ones that were not reaped included."""
-    with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
-        return [int(word) for word in file.read().split()]
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
+            return [int(word) for word in file.read().split()]
+    except (FileNotFoundError, ProcessLookupError):  # it is gone, and never was ourselves
+        return []
 
 
 def kill_all(pids: list[int]) -> None:
@@ -454,14 +645,22 @@ def prepare_signals() -> None:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         if signal.getsignal(number) is not signal.SIG_DFL:
             signal.signal(number, signal.SIG_DFL)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+    for number in OUTLIVED:
         signal.signal(number, lambda *_: None)
+
+
+def forget_signals() -> None:
+    """In a fork that stays: the handlers and what wakes the loop are the launcher's."""
+    signal.set_wakeup_fd(-1)
+    for number in OUTLIVED:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def main(arguments: list[str]) -> int:
     """Serve the socket on standard input; with `probe`, only try a private /pfs and print why it does not work."""
     if arguments == ["probe"]:
         try:
+            own_namespace()
             private_pfs([])
         except StepFailed as error:
             sys.stdout.write(f"{error}\n")

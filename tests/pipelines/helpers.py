@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -162,6 +163,13 @@ class Serving:
             self._token, self._down = trio.lowlevel.current_trio_token(), trio.Event()
             self._up.set()
             await self._down.wait()
+
+
+def kill_launcher() -> None:
+    """Kill the process of ours that starts user code."""
+    lists = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
+    (launcher,) = [pid for pids in lists for pid in pids if "launcher.py" in Path(f"/proc/{pid}/cmdline").read_text()]
+    os.kill(int(launcher), signal.SIGKILL)
 
 
 class Gate:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from pipelines.helpers import COPY, Gate, Lab, images, wait_until
+from pipelines.helpers import COPY, Gate, Lab, images, kill_launcher, wait_until
 from store.helpers import commit_of, delete
 
 from appliance.errors import ApplianceError, JobNotFound
@@ -66,17 +66,27 @@ def test_accepted_return_code_is_success(lab: Lab) -> None:
     assert (job.state, lab.output()) == ("success", {"/a": b"1"})
 
 
-def test_lost_launcher_is_not_the_datum_s_fault(lab: Lab, tmp_path: Path) -> None:
+def test_lost_launcher_is_not_the_datum_s_fault(lab: Lab, gate: Gate) -> None:
     """`datum_tries` is 1."""
-    once = f"mkdir {tmp_path}/once 2> /dev/null && kill -KILL $PPID; {COPY}"
-    job = lab.run(once, {"/a": b"1"})
+    lab.put({"/a": b"1"})
+    lab.pipeline(f"{gate.at()}; {COPY}")
+    gate.wait()
+    kill_launcher()
+    gate.wait()
+    gate.open()
+    job = lab.ended()
     (datum,) = lab.datums(job)
     assert (job.state, datum.tries, lab.output()) == ("success", 2, {"/a": b"1"})
     assert lab.logs(job, "job") == [f"datum {datum.id}: the launcher of user code died, and the run with it; once more"]
 
 
-def test_datum_that_kills_its_launcher_every_time_fails(lab: Lab) -> None:
-    job = lab.run("kill -KILL $PPID", {"/a": b"1"})
+def test_datum_whose_launcher_dies_every_time_fails(lab: Lab, gate: Gate) -> None:
+    lab.put({"/a": b"1"})
+    lab.pipeline(gate.at())
+    for _ in range(4):
+        gate.wait()
+        kill_launcher()
+    job = lab.ended()
     (datum,) = lab.datums(job)
     assert (job.state, datum.reason) == ("failure", "the launcher of user code died, and the run with it")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import trio
+from pipelines.helpers import kill_launcher
 
 from appliance.pipelines import process
 from appliance.pipelines.process import Bind, Exit, Launcher, ProcessLost, ProcessNotStarted, ProcessSpec, open_launcher
@@ -153,6 +154,12 @@ def test_the_rest_of_the_machine_is_as_it_is() -> None:
     assert {os.fsdecode(name) for name in seen[:-2]} == root_names() | {"pfs"}
     assert Path(os.fsdecode(seen[-2])).exists()
     assert seen[-1] == b"/"
+
+
+def test_it_sees_no_process_but_its_own() -> None:
+    seen = output(sh("ls /proc | grep -c '^[0-9]'; cat /proc/1/comm; kill -KILL 1; echo $$"))
+    assert int(seen[0]) <= 4  # the first, the shell, and the two that count
+    assert seen[2] == b"2"
 
 
 def test_two_side_by_side_see_their_own(tmp_path: Path) -> None:
@@ -410,12 +417,12 @@ def test_a_dead_launcher_fails_its_runs_and_is_replaced(tmp_path: Path, alive: C
     async def main() -> Exit:
         lines = Lines()
         async with open_launcher() as launcher:
-            script = f"exec 3> {tmp_path}/held; ({STUBBORN}) & echo $PPID; {STUBBORN}"
+            script = f"exec 3> {tmp_path}/held; ({STUBBORN}) & echo up; {STUBBORN}"
             with pytest.RaisesGroup(ProcessLost):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(lambda: launcher.run(sh(script), on_line=lines.add))
                     await lines.first.wait()
-                    os.kill(int(lines.of("stdout")[0]), signal.SIGKILL)
+                    kill_launcher()
             return await launcher.run(sh("exit 3"), on_line=lines.add)
 
     assert trio.run(main) == Exit(3, None, timed_out=False)
@@ -480,5 +487,16 @@ def test_all_of_this_holds_for_an_ordinary_user() -> None:
     command = ["unshare", "-m", "sh", "-c", AS_SOMEBODY, "sh", *arguments]
     result = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)
     shutil.rmtree(place)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert " passed" in result.stdout
+
+
+def test_all_ends_where_pid_namespaces_are_forbidden() -> None:
+    """The tests of what has to end once more, and only these."""
+    forbid = "echo 0 > /proc/sys/user/max_pid_namespaces && exec "
+    wanted = "what_left or what_the_command_left or survives or timeout or cancelled"
+    tests = f'{sys.executable} -m pytest -q -p no:cacheprovider -k "{wanted}" {Path(__file__)}'
+    command = ["unshare", "-Ur", "sh", "-c", forbid + tests]
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=50)
     assert result.returncode == 0, result.stdout + result.stderr
     assert " passed" in result.stdout
