@@ -9,6 +9,7 @@
     doors        what jobs are handed from outside
     scratch      directories that are gone afterwards
     views        a datum's inputs as files and directories to bind
+    joblog       what user code prints, on its way to the store
     outputs      what a datum left in /pfs/out, into the store
     environment  the variables user code sees
     process      starting and stopping processes; asks the launcher

@@ -31,6 +31,10 @@ OnLine = Callable[[str, bytes, int], None]
 Pace = Callable[[], Awaitable[None]]
 
 MAX_LINE_BYTES = 64 * 1024
+# Of one stream of a run so much is handed over, a line counting for more than its bytes, and of what comes then the end.
+MAX_LOG_BYTES = 32 * 1024 * 1024
+MAX_TAIL_BYTES = 64 * 1024
+_LINE_COSTS = 64
 # How long to read on after the end: only something that left its group and namespace can still hold a pipe.
 DRAIN_S = 1.0
 # How long the launcher may take to kill everything when it is no longer needed.
@@ -136,7 +140,8 @@ class Launcher:
 
         `pace` is awaited between two pieces of output: as long as it takes, who writes has to wait.
 
-        `stream` is "stdout" or "stderr"; lines come without their newline, in pieces if over 64 KiB. On return nothing
+        `stream` is "stdout" or "stderr"; lines come without their newline, in pieces if over 64 KiB. What is over 32 MiB is
+        left out but for its end, with a line in its place that says so. On return nothing
         of the run lives: when the command ends, the rest of its group and what stayed in its namespace is killed. After
         `timeout_s` all is killed at once. When cancelled the group gets SIGTERM, then SIGKILL after the grace given to
         `open_launcher`; lines still arrive meanwhile. `on_line` must not raise.
@@ -381,26 +386,56 @@ async def _read_output(scope: trio.CancelScope, streams: _Streams, on_line: OnLi
 
 async def _read_lines(fd: int, deliver: Callable[[bytes, int], None], pace: Pace) -> None:
     """Deliver line by line, the last one also without newline, also when there is no time left to read on."""
-    rest = b""
+    lines = _Splitter(deliver)
     async with trio.lowlevel.FdStream(fd) as pipe:
         try:
             async for chunk in pipe:
-                now_ns = time.time_ns()
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    _deliver_pieces(line, deliver, now_ns)
-                while len(rest) > MAX_LINE_BYTES:
-                    deliver(rest[:MAX_LINE_BYTES], now_ns)
-                    rest = rest[MAX_LINE_BYTES:]
+                lines.add(bytes(chunk))
                 await pace()
         finally:
-            if rest:
-                deliver(rest, time.time_ns())
+            lines.end()
 
 
-def _deliver_pieces(line: bytes, deliver: Callable[[bytes, int], None], now_ns: int) -> None:
-    for start in range(0, max(len(line), 1), MAX_LINE_BYTES):
-        deliver(line[start : start + MAX_LINE_BYTES], now_ns)
+class _Splitter:
+    """Makes lines of pieces, as long as there is room for them."""
+
+    def __init__(self, deliver: Callable[[bytes, int], None]) -> None:
+        self._deliver = deliver
+        self._room = MAX_LOG_BYTES
+        self._rest = b""  # without a newline yet; the end of what came when there was no room any more
+        self._left_out = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Deliver what is complete."""
+        if self._room <= 0:
+            whole = self._rest + chunk
+            self._rest = whole[-MAX_TAIL_BYTES:]
+            self._left_out += len(whole) - len(self._rest)
+            return
+        now_ns = time.time_ns()
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        self._room -= len(chunk) + _LINE_COSTS * len(lines)
+        for line in lines:
+            self._deliver_pieces(line, now_ns)
+        while len(self._rest) > MAX_LINE_BYTES:
+            self._deliver(self._rest[:MAX_LINE_BYTES], now_ns)
+            self._rest = self._rest[MAX_LINE_BYTES:]
+
+    def end(self) -> None:
+        """Deliver what is left."""
+        now_ns = time.time_ns()
+        if self._left_out:
+            begun, newline, whole = self._rest.partition(b"\n")
+            self._rest = whole if newline else begun
+            left_out = self._left_out + (len(begun) + 1 if newline else 0)
+            self._deliver(f"[{left_out} bytes of output are left out here]".encode(), now_ns)
+        *lines, last = self._rest.split(b"\n")
+        for line in (*lines, last) if last else lines:
+            self._deliver_pieces(line, now_ns)
+
+    def _deliver_pieces(self, line: bytes, now_ns: int) -> None:
+        for start in range(0, max(len(line), 1), MAX_LINE_BYTES):
+            self._deliver(line[start : start + MAX_LINE_BYTES], now_ns)
 
 
 def probe_namespaces() -> str | None:

@@ -18,6 +18,7 @@ from appliance.errors import ApplianceError, JobNotFound, PipelineNotFound
 from appliance.globs import compile_glob
 from appliance.pipelines.datums import Datum, Match, iter_datums
 from appliance.pipelines.doors import Doors, Work, encode_inputs, write
+from appliance.pipelines.joblog import DatumLines, LogBuffer
 from appliance.pipelines.spec import PfsInput, Spec, from_json, leaves
 from appliance.pipelines.worker import run_datum
 from appliance.store import (
@@ -26,8 +27,6 @@ from appliance.store import (
     blobs,
     commits,
     datums,
-    jobs,
-    logs,
     matching,
     outputs,
     pipelines,
@@ -86,7 +85,7 @@ async def run_job(doors: Doors, egress: Egress, row: int) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def _run_to_end(doors: Doors, egress: Egress, job: Job, logs: "LogBuffer") -> None:
+async def _run_to_end(doors: Doors, egress: Egress, job: Job, logs: LogBuffer) -> None:
     try:
         spec = await trio.to_thread.run_sync(_load_spec, doors.store, job)
         with trio.move_on_after(_time_left(job, spec)) as limit:
@@ -110,7 +109,7 @@ def _innermost(error: Exception) -> Exception:
     return error
 
 
-async def _end_badly(doors: Doors, job: Job, logs: "LogBuffer", error: Exception) -> None:
+async def _end_badly(doors: Doors, job: Job, logs: LogBuffer, error: Exception) -> None:
     if isinstance(error, JobNotFound | PipelineNotFound):  # deleted while it ran
         return
     if isinstance(error, ApplianceError):
@@ -120,7 +119,7 @@ async def _end_badly(doors: Doors, job: Job, logs: "LogBuffer", error: Exception
         await _fail(doors, job, logs, "failure", f"internal error: {error!r}")
 
 
-async def _fail(doors: Doors, job: Job, logs: "LogBuffer", state: str, reason: str) -> None:
+async def _fail(doors: Doors, job: Job, logs: LogBuffer, state: str, reason: str) -> None:
     await logs.flush()  # before the end is known, for who follows the log stops there
     await write(doors.store, lambda db: running.fail_job(db, job.row, state, reason))
 
@@ -131,7 +130,7 @@ def _time_left(job: Job, spec: Spec) -> float:
     return max(0.0, spec.job_timeout_s - (time.time_ns() - job.started_ns) / 1e9)
 
 
-async def _run(doors: Doors, egress: Egress, job: Job, spec: Spec, logs: "LogBuffer") -> None:
+async def _run(doors: Doors, egress: Egress, job: Job, spec: Spec, logs: LogBuffer) -> None:
     if job.state == "starting":
         await trio.to_thread.run_sync(_list_datums, doors.store, job, spec)
         job = await write(doors.store, lambda db: running.run_job(db, job.row))
@@ -198,7 +197,7 @@ def _pin_inputs(db: Db, job: Job, spec: Spec) -> dict[tuple[str, str], commits.C
     return pinned
 
 
-async def _run_datums(doors: Doors, job: Job, spec: Spec, logs: "LogBuffer") -> None:
+async def _run_datums(doors: Doors, job: Job, spec: Spec, logs: LogBuffer) -> None:
     """Run the waiting datums, as many at a time as the pipeline asks for."""
     send, receive = trio.open_memory_channel[StoredDatum](0)
     async with trio.open_nursery() as nursery:
@@ -218,7 +217,7 @@ def _list_waiting(store: Store, job: Job, after: int) -> list[StoredDatum]:
         return list(itertools.islice(datums.iter_datums(db, job.row, state="waiting", after=after), _BATCH))
 
 
-async def _work(doors: Doors, job: Job, spec: Spec, logs: "LogBuffer", queue: trio.MemoryReceiveChannel[StoredDatum]) -> None:
+async def _work(doors: Doors, job: Job, spec: Spec, logs: LogBuffer, queue: trio.MemoryReceiveChannel[StoredDatum]) -> None:
     async with queue:
         async for datum in queue:
             lines = DatumLines(logs, datum.row)
@@ -268,68 +267,3 @@ def _reader(store: Store) -> Callable[[Content], Iterator[bytes]]:
         return blobs.read_extents(extents)
 
     return read
-
-
-# -- logs
-
-
-class LogBuffer:
-    """Collects a job's log lines and writes them a few times a second, so that a chatty process costs few commits.
-
-    One that writes faster than that has to wait, once some thousands of its lines do.
-    """
-
-    _EVERY_S = 0.2
-    _MOST = 2000
-    _FULL = 10_000
-
-    def __init__(self, store: Store, job_row: int) -> None:
-        self._store, self._job = store, job_row
-        self._lines: list[tuple[int | None, int, str, str]] = []
-        self._flushing = trio.Lock()
-
-    def add(self, datum_row: int | None, time_ns: int, stream: str, text: str) -> None:
-        """Add a line of a datum's."""
-        self._lines.append((datum_row, time_ns, stream, text))
-
-    def remark(self, text: str) -> None:
-        """Add a line of our own."""
-        self.add(None, time.time_ns(), "job", text)
-
-    async def pace(self) -> None:
-        """Wait until there is room for more."""
-        if len(self._lines) >= self._FULL:
-            await self.flush()
-        else:
-            await trio.lowlevel.checkpoint()
-
-    async def run(self) -> None:
-        """Write what has come, until cancelled."""
-        while True:
-            await trio.sleep(self._EVERY_S)
-            await self.flush()
-
-    async def flush(self) -> None:
-        """Write what has come now. Cancelled or failed, what is not written stays for the next time."""
-        async with self._flushing:
-            while lines := self._lines[: self._MOST]:
-                await write(self._store, lambda db, lines=lines: self._keep(db, lines))  # type: ignore[misc]
-                del self._lines[: len(lines)]
-
-    def _keep(self, db: Db, lines: list[tuple[int | None, int, str, str]]) -> None:
-        try:
-            jobs.get_by_row(db, self._job)
-        except JobNotFound:
-            return
-        logs.add_log_lines(db, self._job, lines)
-
-
-class DatumLines:
-    """Takes the lines of one datum's process; see `doors.Lines`."""
-
-    def __init__(self, logs: LogBuffer, datum_row: int) -> None:
-        self._logs, self._datum_row = logs, datum_row
-        self.pace = logs.pace
-
-    def __call__(self, stream: str, line: bytes, time_ns: int) -> None:
-        self._logs.add(self._datum_row, time_ns, stream, line.decode(errors="replace"))
