@@ -130,12 +130,15 @@ def precondition_failed() -> S3Error:
     return S3Error("PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
 
 
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
 def render(error: S3Error, resource: str, request_id: str) -> bytes:
-    """Return the XML body of an error."""
+    """Return the XML body of an error. What came from the client and can not be in XML is left out of it."""
     text = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f"<Error><Code>{error.code}</Code><Message>{xml_text(error.message)}</Message>"
-        f"<Resource>{xml_text(resource)}</Resource><RequestId>{request_id}</RequestId></Error>"
+        f"<Error><Code>{error.code}</Code><Message>{xml_text(_NO_XML.sub('?', error.message))}</Message>"
+        f"<Resource>{xml_text(_NO_XML.sub('?', resource))}</Resource><RequestId>{request_id}</RequestId></Error>"
     )
     return text.encode()
 

@@ -4,6 +4,7 @@ The parser of multipart/form-data is werkzeug's, which moto brings.
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-post-example.html, RFC 7578
 """
 
+import re
 from collections.abc import Iterator, Mapping
 
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -27,6 +28,8 @@ _HEADERS = {"acl": "x-amz-acl", "tagging": None} | {
         *("x-amz-sdk-checksum-algorithm", "x-amz-storage-class", "x-amz-website-redirect-location"),
     )
 }
+_TOKEN = re.compile(r"[a-z0-9-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _PREFIXES = ("x-amz-meta-", "x-amz-checksum-", "x-amz-server-side-encryption", "x-amz-object-lock-")
 
 
@@ -128,11 +131,14 @@ def find_key(form: Form) -> str:
 
 
 def iter_headers(fields: Mapping[str, str], tags: str | None) -> Iterator[tuple[str, str]]:
-    """Yield what the fields say of the object, as headers of a put would."""
+    """Yield what the fields say of the object, as headers of a put would. Raises S3Error InvalidArgument."""
     for name, value in fields.items():
         header = _HEADERS.get(name) or (name if name.startswith(_PREFIXES) else None)
-        if header is not None:
-            yield header, value.encode().decode("latin-1")
+        if header is None:
+            continue
+        if not _TOKEN.fullmatch(header) or _CONTROL.search(value):
+            raise invalid_argument(f"The form field {name[:100]} can not be a header")
+        yield header, value.encode().decode("latin-1")
     if tags is not None:
         yield "x-amz-tagging", tags
 

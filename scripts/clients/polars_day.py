@@ -1,0 +1,38 @@
+"""polars: Parquet files."""
+
+import os
+import sys
+
+import polars as pl
+
+E = os.environ
+OPTIONS = {
+    "aws_access_key_id": E["KEY"],
+    "aws_secret_access_key": E["KEY"],
+    "aws_region": "us-east-1",
+    "aws_endpoint_url": E["ENDPOINT"],
+    "aws_allow_http": "true",
+    "aws_virtual_hosted_style_request": "false",
+}
+
+
+def write(part: str, first: int) -> None:
+    frame = pl.DataFrame({"n": list(range(first, first + 1000))})
+    frame.write_parquet(f"s3://{E['BUCKET']}/table/part={part}/0.parquet", storage_options=OPTIONS)
+
+
+def total(bucket: str) -> int:
+    found = pl.scan_parquet(f"s3://{bucket}/table/**/*.parquet", storage_options=OPTIONS, hive_partitioning=True)
+    return int(found.select(pl.col("n").sum()).collect().item())
+
+
+match sys.argv[1]:
+    case "write":
+        write("a", 0)
+        write("b", 1000)
+    case "read":
+        print(total(E["BUCKET"]))
+    case "more":
+        write("c", 2000)
+    case "old":
+        print(total(E["OLD"]))
