@@ -97,12 +97,22 @@ def _header_value(text: str) -> str:
 
 
 def parse_xml(body: Any, *, lists: Sequence[str] = ("Object", "Part", "Tag")) -> dict[str, Any]:
-    """Return a body as dictionaries, elements with the names of `lists` as lists. Entities are off in xmltodict."""
+    """Return a body as dictionaries, elements with the names of `lists` as lists.
+
+    Attributes say nothing in S3, and neither does the white space between elements; inside of one it counts. Entities are
+    off in xmltodict.
+    """
     try:
-        parsed: dict[str, Any] = xmltodict.parse(body, strip_whitespace=False, force_list=lists)
+        parsed: dict[str, Any] = xmltodict.parse(
+            body, strip_whitespace=False, xml_attribs=False, force_list=lists, postprocessor=_drop_space
+        )
     except ValueError:
         raise MalformedXML from None
     return parsed
+
+
+def _drop_space(_path: Any, name: str, value: Any) -> tuple[str, Any] | None:
+    return None if name == "#text" and value.isspace() else (name, value)
 
 
 _LOCATION = re.compile(r"[A-Za-z0-9-]{1,64}")

@@ -3,7 +3,7 @@ umask 077
 echo "$KEY:$KEY" >"$WORK/password"
 mount_bucket() {
     mkdir -p "$WORK/$1"
-    CURL_CA_BUNDLE=$CA s3fs "$1" "$WORK/$1" -o "url=$ENDPOINT,use_path_request_style,passwd_file=$WORK/password,compat_dir"
+    CURL_CA_BUNDLE=$CA s3fs "$1" "$WORK/$1" -o "url=$ENDPOINT,use_path_request_style,passwd_file=$WORK/password"
     trap 'fusermount -u "$WORK/'"$1"'" || umount "$WORK/'"$1"'"' EXIT
 }
 if [[ $1 == old ]]; then

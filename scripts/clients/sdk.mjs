@@ -1,4 +1,4 @@
-// The JavaScript SDK, version 3, in its default (virtual-host) style.
+// The JavaScript SDK, version 3.
 import { createReadStream, createWriteStream, mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
@@ -9,7 +9,7 @@ const sdk = require("@aws-sdk/client-s3");
 const { Upload } = require("@aws-sdk/lib-storage");
 const { ENDPOINT, KEY, BUCKET, UP, DOWN, BIG, NEW, OLD } = process.env;
 const credentials = { accessKeyId: KEY, secretAccessKey: KEY };
-const s3 = new sdk.S3Client({ endpoint: ENDPOINT, region: "us-east-1", credentials, forcePathStyle: ENDPOINT.startsWith("https") });
+const s3 = new sdk.S3Client({ endpoint: ENDPOINT, region: "us-east-1", credentials, forcePathStyle: true });
 
 async function keys() {
   const found = [];

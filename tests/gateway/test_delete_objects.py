@@ -104,3 +104,14 @@ def test_body_with_a_wrong_md5_is_refused(gateway: Served, s3: Any, filled: str)
 def test_keys_in_no_bucket(s3: Any) -> None:
     with refused("NoSuchBucket", 404):
         delete(s3, "master.data", ["a"])
+
+
+@pytest.mark.parametrize("space", ["", "\n    ", "\r\n\t"])
+def test_white_space_between_elements_says_nothing(gateway: Served, s3: Any, bucket: str, space: str) -> None:
+    for key in ("a", " b "):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"")
+    objects = "".join(f"{space}<Object xmlns=''>{space}<Key>{key}</Key>{space}</Object>" for key in ("a", " b "))
+    body = f"<Delete xmlns='http://s3.amazonaws.com/doc/2006-03-01/'>{objects}{space}<Quiet>true</Quiet>{space}</Delete>"
+    answer = gateway.request("POST", f"/{bucket}?delete", {}, body.encode())
+    assert (answer.status, b"Error" in answer.body) == (200, False)
+    assert keys_of(s3.list_objects_v2(Bucket=bucket)) == []

@@ -27,7 +27,7 @@ def sign(secret: str, text: bytes) -> str:
 
 
 def parse_header(method: str, path: str, query: Query, headers: Headers, credentials: str, bucket: str | None) -> Claim:
-    access_key, colon, signature = credentials.strip().rpartition(":")
+    access_key, colon, signature = credentials.strip(" \t").rpartition(":")
     if not colon or not access_key or not _is_sha1(signature):
         raise InvalidArgument("AWS authorization header is invalid. Expected AwsAccessKeyId:signature")
     signed_at = read_signing_time(headers)
@@ -89,10 +89,10 @@ def _strings_to_sign(
     amz_names = sorted({name.lower() for name, _ in headers.items() if name.lower().startswith("x-amz-")})
     lines = [
         method,
-        (headers.get("content-md5") or "").strip(),
-        (headers.get("content-type") or "").strip(),
+        (headers.get("content-md5") or "").strip(" \t"),
+        (headers.get("content-type") or "").strip(" \t"),
         date,
-        *(f"{name}:{','.join(value.strip() for value in headers.get_all(name))}" for name in amz_names),
+        *(f"{name}:{_joined(headers, name)}" for name in amz_names),
     ]
     resource, subresources = (f"/{bucket}" if bucket else "") + path, _subresources(query)
     resources = (resource,) if resource.count("/") != 1 or resource == "/" else (resource, f"{resource}/")
@@ -105,3 +105,7 @@ def _subresources(query: Iterable[tuple[str, str]]) -> str:
     parts = [f"{name}={value}" if value else name for name, value in chosen]
     text = "?" + "&".join(parts) if parts else ""
     return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _joined(headers: Headers, name: str) -> str:
+    return ",".join(value.strip(" \t") for value in headers.get_all(name))

@@ -28,6 +28,7 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _MAX_EXPIRES_S = 7 * 24 * 3600
+_SPACES = re.compile(r"[ \t]+")  # `split` would take others for spaces, too
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/_.~-]*")
 # Part of the signature in another way, so a client need not list them.
 _COVERED_ANYWAY = frozenset(("x-amz-content-sha256", "x-amz-date"))
@@ -126,7 +127,7 @@ def parse_presigned(method: str, path: str, query: Query, headers: Headers) -> C
 
 
 def _parse_fields(credentials: str) -> dict[str, str]:
-    pairs = (part.strip().partition("=") for part in credentials.split(","))
+    pairs = (part.strip(" \t").partition("=") for part in credentials.split(","))
     return {name: value for name, _, value in pairs}
 
 
@@ -181,7 +182,7 @@ def _check_signed_names(headers: Headers, signed_names: list[str]) -> None:
 
 
 def _canonical_value(headers: Headers, name: str) -> str:
-    return ",".join(" ".join(value.split()) for value in headers.get_all(name))
+    return ",".join(_SPACES.sub(" ", value.strip(" \t")) for value in headers.get_all(name))
 
 
 def _canonical_path(path: str) -> str:

@@ -1,0 +1,33 @@
+"""`scripts/conformance` runs, and what it says is so. Whole days of all clients and a million inputs take longer."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+
+@pytest.mark.parametrize("name", ["aws cli", "minio-py", "s3cmd", "obstore"])
+def test_a_client_has_a_good_day(name: str) -> None:
+    command = [sys.executable, str(SCRIPTS / "conformance_clients.py"), "--quick", "--only", name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    row = next((line for line in done.stdout.splitlines() if line.startswith(f"| {name} |")), done.stderr)
+    if "not installed" in row:
+        pytest.skip(row)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert row.count("all pass") == 2
+
+
+def test_some_hostile_input(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPTS / "conformance_fuzz.py"), "--inputs", "1000", "--keep", str(tmp_path / "found")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "1,000 inputs, 0 wrong" in done.stdout
+    assert not (tmp_path / "found").exists()
+
+
+def test_a_suite_that_is_none() -> None:
+    done = subprocess.run([SCRIPTS / "conformance", "nothing"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "conformance: there is no suite nothing\n")
