@@ -33,7 +33,7 @@ from appliance.pipelines.process import Bind, Launcher, open_launcher, probe_nam
 from appliance.pipelines.scheduler import Scheduler
 from appliance.pipelines.scratch import remove_tree
 from appliance.pipelines.views import file_binds, fuse_binds
-from appliance.store import Store, auth, repos
+from appliance.store import Store, auth, debugging, repos
 from appliance.store.blobs import Content
 from appliance.store.snapshots import Entry
 from appliance.upkeep import Upkeep
@@ -62,6 +62,7 @@ class App:
     mount: Path | None
     notices: tuple[str, ...]
     upkeep: Upkeep
+    doors: Doors
     mounted: "Mount | None" = None
 
     def is_auth_active(self) -> bool:
@@ -104,7 +105,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         await nursery.start(upkeep.run)
         stack.callback(upkeep.stop)
         tls_endpoint = secured.url if secured else None
-        yield App(config, store, profiles, plain.url, tls_endpoint, mount, notices, upkeep, mounted)
+        yield App(config, store, profiles, plain.url, tls_endpoint, mount, notices, upkeep, doors, mounted)
         nursery.cancel_scope.cancel()
 
 
@@ -128,6 +129,7 @@ def _make_doors(store: Store, launcher: Launcher, config: Config, mount: Path | 
     scratch = config.data / "scratch"
     remove_tree(scratch)
     scratch.mkdir(mode=0o700, exist_ok=True)
+    store.write(debugging.drop_copies)
     return Doors(
         store=store,
         runner=launcher,
