@@ -37,16 +37,17 @@ def debug_datum(
     """
     if shell and command:
         raise click.UsageError("a shell and a command exclude each other")
-    chosen = list(command) or ([os.environ.get("SHELL", "/bin/sh")] if shell or not diff else None)
+    chosen = os.environ.get("SHELL", "/bin/sh") if shell or not (command or diff) else None
     comparing = choose_diff(diff_command) if diff and not name_only else None
     pipeline, job_id = parse_job(job)
     terminal = os.environ.get("TERM") if sys.stdin.isatty() else None
-    opened = iterate("debug_datum", pipeline=pipeline, job=job_id, datum=datum, command=chosen, terminal=terminal)
+    wanted = {"command": list(command) or None, "shell": chosen, "terminal": terminal}
+    opened = iterate("debug_datum", pipeline=pipeline, job=job_id, datum=datum, **wanted)
     with closing(opened):  # type: ignore[type-var]
         laid = next(opened)
-        if sys.stdin.isatty() and not command and chosen:
+        if sys.stdin.isatty() and chosen:
             click.echo(f"The command of {pipeline} is: {subprocess.list2cmdline(laid['own_command'])}", err=True)
-        status = _run(laid, given=chosen is None)
+        status = _run(laid, given=not (command or chosen))
         if diff:
             _print_changes(iterate("debug_changes", number=laid["number"]), laid["directory"], comparing)
     return status

@@ -27,12 +27,16 @@ _STILL_HERE_S = 0.5
 
 
 class WantedDatum(msgspec.Struct, forbid_unknown_fields=True):
-    """What `debug_datum` is asked. Without a command it is the pipeline's own. `terminal` is the type of the client's."""
+    """What `debug_datum` is asked: to run a command, or the client's `shell`, or the pipeline's own command.
+
+    `terminal` is the type of the client's, if it has one.
+    """
 
     pipeline: str
     job: str
     datum: str
     command: list[str] | None = None
+    shell: str | None = None
     terminal: str | None = None
 
 
@@ -110,12 +114,12 @@ class Debugging:
 
 
 def _describe(place: Place, wanted: WantedDatum, directory: Path) -> Laid:
-    transform = place.work.spec.transform
-    stdin = transform.stdin if wanted.command is None else ()
-    spec = place.command(wanted.command or transform.cmd, stdin)
+    transform, runner = place.work.spec.transform, place.doors.runner
+    chosen = [runner.shell or wanted.shell] if wanted.shell else wanted.command
+    spec = place.command(chosen or transform.cmd, transform.stdin if chosen is None else ())
     if wanted.terminal:
         spec = replace(spec, env={**spec.env, "TERM": wanted.terminal})
-    argv, request = place.doors.runner.attach(spec)
+    argv, request = runner.attach(spec)
     return Laid(place.output_row, argv, request, spec.stdin.decode(), tuple(transform.cmd), str(directory))
 
 

@@ -27,7 +27,17 @@ OpenView = Callable[[Path, Sequence[DatumInput]], tuple[Bind, ...]]
 
 
 class Runner(Protocol):
-    """What runs user code; see `process.Launcher`, which is one."""
+    """What runs user code; see `process.Launcher`, which is one.
+
+    `foreign` means that user code sees another machine's files and may be anybody; `shell` is what shell is there, None for
+    those of this machine.
+    """
+
+    @property
+    def foreign(self) -> bool: ...
+
+    @property
+    def shell(self) -> str | None: ...
 
     async def run(self, spec: ProcessSpec, *, on_line: OnLine, pace: Pace = ..., timeout_s: float | None = None) -> Exit:
         """Run to the end."""

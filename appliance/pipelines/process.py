@@ -74,7 +74,8 @@ class ProcessSpec:
     """What to run. `env` is the whole environment; its PATH finds the command. Without `cwd` it starts in /.
 
     `user` is a name, or a number that needs no entry and then is also the group; only root can be somebody else. The
-    caller sees to it that this user may write to what is bound writable.
+    caller sees to it that this user may write to what is bound writable. What is only for containers (image, limits, of
+    which 0 is none) has no effect here.
     `private_pfs=False` runs in the host's own tree, without binds: for places where namespaces are not allowed.
     """
 
@@ -85,6 +86,9 @@ class ProcessSpec:
     user: str | None = None
     binds: tuple[Bind, ...] = ()
     private_pfs: bool = True
+    image: str = ""
+    memory_bytes: int = 0
+    cpus: float = 0.0
 
     def __post_init__(self) -> None:
         if self.binds and not self.private_pfs:
@@ -126,6 +130,9 @@ class _Streams:
 
 class Launcher:
     """Runs processes. The launcher process is started by the first run, and by the next one if it died."""
+
+    shell = None
+    foreign = False
 
     def __init__(self, nursery: trio.Nursery, grace_s: float) -> None:
         self._nursery = nursery
