@@ -26,14 +26,15 @@ from appliance.external.urls import parse_url
 from appliance.gateway.access import JobKey, TokenHolders
 from appliance.gateway.buckets import Bucket, InputBucket, OutBucket, RepoBuckets, SidecarBuckets
 from appliance.names import CommitId
+from appliance.pipelines.container import Containers, Engine, open_engine
 from appliance.pipelines.datums import DatumInput
 from appliance.pipelines.doors import Doors
-from appliance.pipelines.environment import Sidecar, base_environment
+from appliance.pipelines.environment import Sidecar, base_environment, container_environment
 from appliance.pipelines.process import Bind, Launcher, open_launcher, probe_namespaces
 from appliance.pipelines.scheduler import Scheduler
 from appliance.pipelines.scratch import remove_tree
 from appliance.pipelines.views import file_binds, fuse_binds
-from appliance.store import Store, auth, repos
+from appliance.store import Store, auth, debugging, repos
 from appliance.store.blobs import Content
 from appliance.store.snapshots import Entry
 from appliance.upkeep import Upkeep
@@ -62,6 +63,7 @@ class App:
     mount: Path | None
     notices: tuple[str, ...]
     upkeep: Upkeep
+    doors: Doors
     mounted: "Mount | None" = None
 
     def is_auth_active(self) -> bool:
@@ -91,11 +93,12 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         notices = (*notices, *unmounted)
         mount = mounted.path if mounted else None
         launcher = await stack.enter_async_context(open_launcher(grace_s=_STOP_GRACE_S))
-        no_pfs = await trio.to_thread.run_sync(probe_namespaces)
+        engine = await trio.to_thread.run_sync(_find_engine, config)
+        no_pfs = await trio.to_thread.run_sync(probe_namespaces) if engine is None else None
         if no_pfs is not None:
             notices = (*notices, f"only pipelines that use S3 for input and output can run here: {no_pfs}")
         profiles = Profiles(config.data)
-        doors = await trio.to_thread.run_sync(_make_doors, store, launcher, config, mount, no_pfs)
+        doors = await trio.to_thread.run_sync(_make_doors, store, launcher, engine, config, mount, no_pfs)
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(Scheduler(doors, partial(_copy_out, profiles)).run)
         await nursery.start(Clock(store).run)
@@ -104,7 +107,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         await nursery.start(upkeep.run)
         stack.callback(upkeep.stop)
         tls_endpoint = secured.url if secured else None
-        yield App(config, store, profiles, plain.url, tls_endpoint, mount, notices, upkeep, mounted)
+        yield App(config, store, profiles, plain.url, tls_endpoint, mount, notices, upkeep, doors, mounted)
         nursery.cancel_scope.cancel()
 
 
@@ -124,17 +127,26 @@ async def _open_mount(stack: AsyncExitStack, store: Store, config: Config) -> tu
 # -- what jobs are given
 
 
-def _make_doors(store: Store, launcher: Launcher, config: Config, mount: Path | None, no_pfs: str | None) -> Doors:
+def _find_engine(config: Config) -> Engine | None:
+    if config.runner != "container":
+        return None
+    return open_engine(config.engine, config.environment, config.data)
+
+
+def _make_doors(
+    store: Store, launcher: Launcher, engine: Engine | None, config: Config, mount: Path | None, no_pfs: str | None
+) -> Doors:
     scratch = config.data / "scratch"
     remove_tree(scratch)
     scratch.mkdir(mode=0o700, exist_ok=True)
+    store.write(debugging.drop_copies)
     return Doors(
         store=store,
-        runner=launcher,
+        runner=launcher if engine is None else Containers(launcher, engine),
         open_sidecar=partial(_open_sidecar, store, config.strict),
         open_view=_make_view(store, config, mount),
         scratch=scratch,
-        environment=base_environment(config.environment),
+        environment=base_environment(config.environment) if engine is None else container_environment(),
         strict=config.strict,
         no_pfs=no_pfs,
     )

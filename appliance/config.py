@@ -14,6 +14,7 @@ from appliance.errors import InvalidRequest
 
 Durability = Literal["durable", "fast"]
 View = Literal["fuse", "files"]
+Runner = Literal["process", "container"]
 
 S3_PORT = 30600
 TLS_PORT = 30643
@@ -39,6 +40,7 @@ class Config:
     Multipart uploads that are not finished are forgotten after `upload_days`. With `anyone` other machines may be let in
     although nobody has to say who they are.
     `writable` has the branches that can be changed in the mount, as `repo` or `repo@branch`; `*` is master of every repo.
+    `runner` is what runs user code; `engine` is the program that runs containers, None for the first there is.
     `environment` is what user code inherits from; `file_roots` are the directories below which file:// addresses may be.
     """
 
@@ -54,6 +56,8 @@ class Config:
     plain_buckets: bool = False
     domains: tuple[str, ...] = ()
     view: View = "fuse"
+    runner: Runner = "process"
+    engine: str | None = None
     upload_days: float = UPLOAD_DAYS
     ready_file: Path | None = None
     file_roots: tuple[Path, ...] = ()

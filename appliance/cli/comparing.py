@@ -44,7 +44,7 @@ def diff_file(new: str, old: str | None, name_only: bool, shallow: bool, diff_co
         shown = _rolled_up(sides, left.path or "/") if shallow else sides
         print_list(style, ("OP", *HEADER), shown, lambda side: (side["op"], *cells(side)))
     else:
-        _print_contents(found, left.repo, right.repo if right else left.repo, _choose(diff_command))
+        _print_contents(found, left.repo, right.repo if right else left.repo, choose_diff(diff_command))
 
 
 def _sides(found: Iterable[Facts]) -> Iterator[Facts]:
@@ -67,7 +67,8 @@ def _rolled_up(sides: Iterable[Facts], path: str) -> Iterator[Facts]:
             yield {**side, "path": f"{base}{name}/", "is_dir": True, "size_bytes": 0, "digest": None, "etag": None}
 
 
-def _choose(command: str | None) -> list[str]:
+def choose_diff(command: str | None) -> list[str]:
+    """Return the command that compares two files: what was asked for, else what is there. Raises InvalidRequest."""
     if command is not None:
         chosen = shlex.split(command)
     else:

@@ -78,6 +78,14 @@ _Path = click.Path(path_type=Path)
     help="How user code sees its inputs: through the mount, or as linked files.",
 )
 @click.option(
+    "--runner",
+    type=click.Choice(["process", "container"]),
+    default="process",
+    show_default=True,
+    help="Run user code on this machine, or in containers of its pipeline's image.",
+)
+@click.option("--engine", metavar="PROGRAM", help="What runs containers [default: podman, else docker].")
+@click.option(
     "--upload-days",
     type=click.FloatRange(min=0, min_open=True),
     default=UPLOAD_DAYS,

@@ -17,7 +17,7 @@ _MODULES = {
     "pipeline": ("pipelines",),
     "cron": ("pipelines",),
     "job": ("jobs",),
-    "datum": ("jobs",),
+    "datum": ("jobs", "debugging"),
     "storage": ("storage",),
     "transaction": ("transactions",),
     "appliance": ("misc",),
@@ -123,4 +123,5 @@ resume = _verb("resume", "Go on adding to a transaction.")
 wait = _verb("wait", "Wait until a commit or job is finished.")
 put = _verb("put", "Write files into a repo.")
 get = _verb("get", "Read files from a repo.")
+debug = _verb("debug", "Run a datum once more, to look at it.")
 deploy = _verb("deploy", "Give the appliance credentials for other object stores.")

@@ -4,6 +4,7 @@
     requests  what can be changed, alone or in a transaction; transactions
     streams   what has any number of answers, over one snapshot; describing: what they tell
     follow    answers that come as things happen
+    debugging datums laid out to be looked at
     upkeep    what takes long and says how far it is
     lines     how answers of many lines are sent
     files     putting and getting files: bytes in, bytes out, URLs

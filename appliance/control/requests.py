@@ -30,6 +30,7 @@ class Requests:
 
     def __init__(self, app: App) -> None:
         self._strict = app.config.strict
+        self._containers = app.config.runner == "container"
 
     def create_repo(self, repo: str, description: str = "", update: bool = False) -> Write:
         return lambda db: repos.create_repo(db, repo, description=description, update=update)
@@ -78,7 +79,7 @@ class Requests:
                     pipelines.update_pipeline(db, _new_pipeline(spec), reprocess=reprocess)
                 else:
                     pipelines.create_pipeline(db, _new_pipeline(spec))
-            return [notice for spec in specs for notice in spec.notices]
+            return [notice for spec in specs for notice in spec.list_notices(containers=self._containers)]
 
         return create
 

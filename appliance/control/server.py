@@ -24,6 +24,7 @@ from appliance.app import App, open_app
 from appliance.config import Config, short_path
 from appliance.control.auth import AuthCalls
 from appliance.control.calls import Calls
+from appliance.control.debugging import Debugging, WantedChanges, WantedDatum
 from appliance.control.files import FileCalls, open_file, stage_file
 from appliance.control.follow import choose_jobs, find_start, iter_finished, iter_logs
 from appliance.control.lines import describe_error, iter_ended, iter_lines
@@ -85,6 +86,7 @@ class Control:
         self._streams = _collect(Streams(), skip=1)
         self._upkeep = _collect(UpkeepCalls(app))
         self._transfers = _collect(TransferCalls(app), skip=1)
+        self._debugging = Debugging(app)
         del self._calls["add"]  # what a request inside a transaction does
 
     async def handle(self, request: Request) -> Reply:
@@ -125,6 +127,10 @@ class Control:
             return await self._subscribe(_decode(name, body, Subscription))
         if name == "logs":
             return await self._logs(_decode(name, body, WantedLogs))
+        if name == "debug_datum":
+            return Reply(200, [_LINES], iter_ended(self._debugging.open(_decode(name, body, WantedDatum))))
+        if name == "debug_changes":
+            return Reply(200, [_LINES], iter_ended(self._debugging.changes(_decode(name, body, WantedChanges))))
         if name in self._transfers:
             return self._transfer(name, body)
         call = self._calls.get(name)

@@ -13,6 +13,7 @@
     outputs      what a datum left in /pfs/out, into the store
     environment  the variables user code sees
     process      starting and stopping processes; asks the launcher
+    container    the same in containers of podman or docker
     launcher     the small process that forks user code into a /pfs of its own
 
 The database is the queue: waking twice, or after a crash, gives the same plan. Doors are handed in by `app`.

@@ -27,9 +27,23 @@ OpenView = Callable[[Path, Sequence[DatumInput]], tuple[Bind, ...]]
 
 
 class Runner(Protocol):
-    """What runs user code; see `process.Launcher.run`, which is one."""
+    """What runs user code; see `process.Launcher`, which is one.
 
-    async def run(self, spec: ProcessSpec, *, on_line: OnLine, pace: Pace = ..., timeout_s: float | None = None) -> Exit: ...
+    `foreign` means that user code sees another machine's files and may be anybody; `shell` is what shell is there, None for
+    those of this machine.
+    """
+
+    @property
+    def foreign(self) -> bool: ...
+
+    @property
+    def shell(self) -> str | None: ...
+
+    async def run(self, spec: ProcessSpec, *, on_line: OnLine, pace: Pace = ..., timeout_s: float | None = None) -> Exit:
+        """Run to the end."""
+
+    def attach(self, spec: ProcessSpec) -> tuple[tuple[str, ...], str]:
+        """Return a command that runs this on the terminal of whoever executes it, and what to tell it: see `process`."""
 
 
 class Lines(Protocol):

@@ -37,9 +37,12 @@ def base_environment(inherited: Mapping[str, str]) -> dict[str, str]:
     """Return what user code gets of the appliance's own environment."""
     kept = {name: value for name, value in inherited.items() if not name.startswith(_REMOVED_PREFIXES)}
     kept.setdefault("PATH", _PATH)
+    return {**kept, **_around_proxy(kept), **container_environment()}
+
+
+def container_environment() -> dict[str, str]:
+    """Return what user code gets where nothing is inherited: in a container the rest is the image's."""
     return {
-        **kept,
-        **_around_proxy(kept),
         # The files these name by default may hold real credentials.
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         "AWS_CONFIG_FILE": "/dev/null",

@@ -636,6 +636,46 @@ def _namespace(pid: str) -> int:
     return os.stat(f"/proc/{pid}/ns/mnt").st_ino
 
 
+def enter(request: dict[str, Any]) -> int:
+    """Run a command as runs are run, but in our session, on our terminal; its exit code, or 128 and the signal."""
+    isolation = Isolation()
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    pid = clone(isolation.flags) if isolation.flags else os.fork()
+    if pid == 0:
+        enter_first(request, isolation)
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):  # of the terminal, meant for the command
+        signal.signal(number, signal.SIG_IGN)
+    return _as_shells_tell(os.waitpid(pid, 0)[1])
+
+
+def enter_first(request: dict[str, Any], isolation: Isolation) -> NoReturn:
+    """In the child: prepare the namespaces, run the command in them, and end as it does."""
+    status = 126
+    try:
+        if isolation.flags:
+            isolation.enter()
+        else:
+            own_namespace()
+        private_pfs(request["binds"])
+        if isolation.flags:
+            own_proc()
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        pid = os.fork()
+        if pid == 0:
+            _become(request["user"])
+            execute(request)
+        status = _as_shells_tell(wait_for(pid))
+    except StepFailed as error:
+        os.write(2, f"{error}\n".encode(errors="replace"))
+    finally:
+        os._exit(status)
+
+
+def _as_shells_tell(status: int) -> int:
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
 def prepare_signals() -> None:
     """Undo what this process inherited, and outlive what a terminal or a service manager sends to all.
 
@@ -657,7 +697,14 @@ def forget_signals() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve the socket on standard input; with `probe`, only try a private /pfs and print why it does not work."""
+    """Serve the socket on standard input, or do what the arguments say.
+
+    `probe` only tries a private /pfs and prints why it does not work. `enter` runs one command, a request as JSON on the
+    descriptor that follows, on our own streams and terminal, and returns as it ends.
+    """
+    if arguments[:1] == ["enter"]:
+        with open(int(arguments[1])) as file:
+            return enter(json.load(file))
     if arguments == ["probe"]:
         try:
             own_namespace()

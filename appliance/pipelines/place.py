@@ -70,7 +70,7 @@ def _make_place(
     binds = doors.open_view(scratch / "in", work.inputs)
     out = None if work.spec.s3_out else scratch / "out"
     if out is not None:
-        _make_out(out, shared=bool(work.spec.transform.user))
+        _make_out(out, shared=bool(work.spec.transform.user) or doors.runner.foreign)
         binds = (*binds, Bind(out, "/pfs/out", writable=True))
     if binds and doors.no_pfs is not None:
         raise Unsupported(f"the input or output of this datum is below /pfs, which can not be had here: {doors.no_pfs}")
@@ -83,6 +83,9 @@ def _make_place(
         user=work.spec.transform.user or None,
         binds=binds,
         private_pfs=doors.no_pfs is None,
+        image=work.spec.transform.image,
+        memory_bytes=work.spec.memory_bytes,
+        cpus=work.spec.cpus,
     )
     return Place(doors, work, process, out, output_row)
 

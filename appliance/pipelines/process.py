@@ -40,7 +40,7 @@ DRAIN_S = 1.0
 # How long the launcher may take to kill everything when it is no longer needed.
 CLOSE_S = 5.0
 
-_LAUNCHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("launcher.py")))
+LAUNCHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("launcher.py")))
 
 
 class ProcessNotStarted(errors.ApplianceError):
@@ -74,7 +74,8 @@ class ProcessSpec:
     """What to run. `env` is the whole environment; its PATH finds the command. Without `cwd` it starts in /.
 
     `user` is a name, or a number that needs no entry and then is also the group; only root can be somebody else. The
-    caller sees to it that this user may write to what is bound writable.
+    caller sees to it that this user may write to what is bound writable. What is only for containers (image, limits, of
+    which 0 is none) has no effect here.
     `private_pfs=False` runs in the host's own tree, without binds: for places where namespaces are not allowed.
     """
 
@@ -85,6 +86,9 @@ class ProcessSpec:
     user: str | None = None
     binds: tuple[Bind, ...] = ()
     private_pfs: bool = True
+    image: str = ""
+    memory_bytes: int = 0
+    cpus: float = 0.0
 
     def __post_init__(self) -> None:
         if self.binds and not self.private_pfs:
@@ -127,6 +131,9 @@ class _Streams:
 class Launcher:
     """Runs processes. The launcher process is started by the first run, and by the next one if it died."""
 
+    shell = None
+    foreign = False
+
     def __init__(self, nursery: trio.Nursery, grace_s: float) -> None:
         self._nursery = nursery
         self._grace_s = grace_s
@@ -149,7 +156,7 @@ class Launcher:
         """
         if not spec.argv:
             raise _not_started("no command specified")
-        account = await trio.to_thread.run_sync(_find_account, spec.user) if spec.user else None
+        account = await trio.to_thread.run_sync(find_account, spec.user) if spec.user else None
         link = await self._connected()
         streams = _open_streams(spec.stdin, account)
         run = await link.start(_request(spec, account), streams.child)
@@ -163,6 +170,14 @@ class Launcher:
         if run.error is not None:
             raise run.error
         return Exit(*run.end, timed_out=timed_out)
+
+    def attach(self, spec: ProcessSpec) -> tuple[tuple[str, ...], str]:
+        """Return a command that does the same on the streams and the terminal of whoever executes it, and its request.
+
+        It wants the number of a descriptor with the request on it as one more argument. Raises ProcessNotStarted.
+        """
+        account = find_account(spec.user) if spec.user else None
+        return (*LAUNCHER, "enter"), json.dumps(_request(spec, account))
 
     def close(self) -> None:
         """Let the launcher process go; the nursery waits for it. There must be no runs left."""
@@ -310,11 +325,11 @@ async def _open_link() -> _Link:
         try:
             # In a session of its own, for Ctrl-C at the terminal is meant for the appliance, which then stops in order.
             process = await trio.lowlevel.open_process(
-                _LAUNCHER, stdin=theirs, stdout=subprocess.DEVNULL, start_new_session=True
+                LAUNCHER, stdin=theirs, stdout=subprocess.DEVNULL, start_new_session=True
             )
         except OSError as error:
             ours.close()
-            raise _not_started(f"cannot execute {_LAUNCHER[0]}: {error.strerror}") from error
+            raise _not_started(f"cannot execute {LAUNCHER[0]}: {error.strerror}") from error
     return _Link(process, trio.socket.from_stdlib_socket(ours))
 
 
@@ -330,8 +345,8 @@ def _request(spec: ProcessSpec, account: dict[str, Any] | None) -> dict[str, Any
     }
 
 
-def _find_account(user: str) -> dict[str, Any] | None:
-    """The numbers of a user, None for who we are already. Reads the machine's databases, so it may block."""
+def find_account(user: str) -> dict[str, Any] | None:
+    """Return the numbers of a user, None for who we are already. Reads the machine's databases, so it may block."""
     try:
         entry = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
     except KeyError:
@@ -443,7 +458,7 @@ def probe_namespaces() -> str | None:
 
     Takes as long as starting Python, and blocks.
     """
-    probe = subprocess.run([*_LAUNCHER, "probe"], capture_output=True, text=True, check=False)
+    probe = subprocess.run([*LAUNCHER, "probe"], capture_output=True, text=True, check=False)
     if probe.returncode == 0:
         return None
     reason = (probe.stdout or probe.stderr).strip().rpartition("\n")[2]

@@ -44,7 +44,7 @@ def file_binds(store: Store, scratch: Path, inputs: Sequence[DatumInput]) -> tup
 
 
 def _lay_out(store: Store, db: Db, snapshot: Snapshot, item: DatumInput, root: Path) -> None:
-    lay = _lay_empty if item.empty_files else _lay_file
+    lay = _lay_empty if item.empty_files else lay_file
     if not item.is_dir:
         lay(store, db, snapshots.get_file(db, snapshot, item.path), root)
         return
@@ -61,7 +61,8 @@ def _lay_empty(_store: Store, _db: Db, entry: Entry, root: Path) -> None:
     place.touch(0o444)
 
 
-def _lay_file(store: Store, db: Db, entry: Entry, root: Path) -> None:
+def lay_file(store: Store, db: Db, entry: Entry, root: Path) -> None:
+    """Make a file or directory appear at its path below `root`."""
     place = root / entry.path.strip("/")
     if entry.kind == Kind.DIRECTORY:
         place.mkdir(parents=True, exist_ok=True)

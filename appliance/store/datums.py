@@ -13,10 +13,10 @@ from appliance.store.jobs import Job
 
 def drop_half_done(db: Db, row: int) -> None:
     """Put datums that were running back to waiting, with nothing staged; what still arrives for them is refused."""
-    running = "SELECT id FROM datums WHERE job_id = ? AND state = 'running'"
+    running = "SELECT id FROM datums WHERE job_id = ? AND state = 'running' AND position >= 0"
     db.execute(f"DELETE FROM datum_files WHERE datum_id IN ({running})", (row,))
     db.execute(f"DELETE FROM uploads WHERE target IN (SELECT 'datum/' || id FROM ({running}))", (row,))
-    db.execute("UPDATE datums SET state = 'waiting' WHERE job_id = ? AND state = 'running'", (row,))
+    db.execute("UPDATE datums SET state = 'waiting' WHERE job_id = ? AND state = 'running' AND position >= 0", (row,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def get_datum(db: Db, job: Job, datum_id: str) -> StoredDatum:
         wanted = bytes.fromhex(datum_id)
     except ValueError:
         wanted = b""
-    row = db.row(_SELECT_DATUM + "WHERE job_id = ? AND datum_id = ?", (job.row, wanted))
+    row = db.row(_SELECT_DATUM + "WHERE job_id = ? AND datum_id = ? AND position >= 0", (job.row, wanted))
     if row is None:
         raise DatumNotFound(f"datum {datum_id} not found in job {job.pipeline}@{job.id}")
     return StoredDatum(*row)

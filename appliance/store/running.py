@@ -33,7 +33,7 @@ def begin_job(db: Db, row: int) -> Job:
 def run_job(db: Db, row: int) -> Job:
     """Mark that all datums of a job are known and may run."""
     sql = """
-        UPDATE jobs SET state = 'running', total = (SELECT count(*) FROM datums WHERE job_id = ?1),
+        UPDATE jobs SET state = 'running', total = (SELECT count(*) FROM datums WHERE job_id = ?1 AND position >= 0),
             skipped = (SELECT count(*) FROM datums WHERE job_id = ?1 AND state = 'skipped')
         WHERE id = ?1 AND finished_ns IS NULL
     """

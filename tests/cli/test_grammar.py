@@ -49,6 +49,7 @@ def test_every_command_is_there() -> None:
         *("create pipeline", "update pipeline", "inspect pipeline", "list pipeline", "delete pipeline"),
         *("start pipeline", "stop pipeline", "run cron"),
         *("inspect job", "list job", "stop job", "wait job", "inspect datum", "list datum"),
+        "debug datum",
         *("deploy storage amazon", "deploy storage google", "deploy storage microsoft"),
         *("deploy storage list", "deploy storage delete"),
         *("start transaction", "stop transaction", "resume transaction", "finish transaction"),

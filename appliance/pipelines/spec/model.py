@@ -3,6 +3,7 @@
 Fields, defaults and texts are Pachyderm's (`src/pps/pps.proto`).
 """
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, TypeAlias
 
@@ -269,6 +270,16 @@ class Spec(_Model, frozen=True):
         return parse_duration(self.job_timeout) or None
 
     @property
+    def memory_bytes(self) -> int:
+        """The most memory that user code may have; 0 for no limit. Raises InvalidSpec."""
+        return _parse_size(self.resource_limits.memory) if self.resource_limits and self.resource_limits.memory else 0
+
+    @property
+    def cpus(self) -> float:
+        """How many processors' time user code may have; 0 for no limit. Raises InvalidSpec."""
+        return parse_cpus(self.resource_limits.cpu) if self.resource_limits else 0.0
+
+    @property
     def egress_url(self) -> str:
         """Where the output commit is copied to; empty for nowhere."""
         if self.egress is None:
@@ -283,7 +294,11 @@ class Spec(_Model, frozen=True):
     @property
     def notices(self) -> tuple[str, ...]:
         """One line that names the fields which are understood and have no effect here, or none."""
-        ignored = [name for name in _IGNORED if getattr(self, name)]
+        return self.list_notices(containers=False)
+
+    def list_notices(self, *, containers: bool) -> tuple[str, ...]:
+        """The same where user code runs in `containers`, which have limits."""
+        ignored = [name for name in _IGNORED if getattr(self, name) and not (containers and name == "resource_limits")]
         ignored += [f"transform.{name}" for name in _IGNORED_TRANSFORM if getattr(self.transform, name)]
         names = ", ".join(f"`{name}`" for name in ignored)
         return (f"pipeline {self.name}: no effect on a workstation: {names}",) if ignored else ()
@@ -297,6 +312,25 @@ def parse_duration(text: str) -> float:
     """Return the seconds of `30s`, `1h30m`, `1.5s`; 0 for an empty text. Raises InvalidSpec."""
     try:
         return quantities.parse_duration(text)
+    except InvalidRequest as error:
+        raise malformed(str(error)) from None
+
+
+def parse_cpus(amount: float | str) -> float:
+    """Return the processors in `0.5`, `"2"`, `"500m"`. Raises InvalidSpec."""
+    text = str(amount)
+    try:
+        found = float(text[:-1]) / 1000 if text.endswith("m") else float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 <= found < math.inf:
+        raise malformed(f'"{text}" is no number of processors such as "0.5" or "500m"')
+    return found
+
+
+def _parse_size(text: str) -> int:
+    try:
+        return quantities.parse_size(text)
     except InvalidRequest as error:
         raise malformed(str(error)) from None
 
