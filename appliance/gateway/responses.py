@@ -16,7 +16,7 @@ from moto.s3.responses import S3Response
 
 from appliance.gateway import parsing, unconfigured
 from appliance.gateway.backend import RepoBackend
-from appliance.gateway.errors import S3Error, invalid_argument, not_implemented
+from appliance.gateway.errors import S3Error, invalid_argument, not_implemented, well_formed
 from appliance.gateway.list_verbs import ListVerbs
 from appliance.gateway.object_verbs import ObjectVerbs
 from appliance.gateway.offered import check_offered
@@ -51,7 +51,7 @@ class GatewayResponse(ObjectVerbs, UploadVerbs, ListVerbs, SettingsVerbs, S3Resp
             raise S3Error(error.code, error.message) from None
         except (ExpatError, UnicodeDecodeError):
             raise S3Error("MalformedXML", MalformedXML().message) from None
-        return (200, {}, answer) if isinstance(answer, str) else answer
+        return (200, {}, well_formed(answer)) if isinstance(answer, str) else answer
 
     def _route(self, request: GatewayRequest) -> Any:
         if request.method not in ("GET", "HEAD", "PUT", "POST", "DELETE"):
@@ -195,4 +195,4 @@ class GatewayResponse(ObjectVerbs, UploadVerbs, ListVerbs, SettingsVerbs, S3Resp
         """Return a result as the XML that botocore's model of the operation describes. Headers of None are left out."""
         self.data["Action"] = action
         status, described, body = self.serialized(ActionResult(result))
-        return status, {**described, **{name: value for name, value in (headers or {}).items() if value}}, body
+        return status, {**described, **{name: value for name, value in (headers or {}).items() if value}}, well_formed(body)

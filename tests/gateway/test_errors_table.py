@@ -154,3 +154,12 @@ def test_put_that_is_too_large_is_refused_before_its_body(gateway: Served, bucke
 def test_every_answer_has_an_id(gateway: Served, s3: Any, bucket: str) -> None:
     ids = {s3.list_buckets()["ResponseMetadata"]["RequestId"] for _ in range(3)}
     assert len(ids) == 3
+
+
+def test_control_characters_are_references_in_moto_s_answers_too(unchanged: Served) -> None:
+    answer = unchanged.request("GET", "/master.data?uploads&delimiter=%00&prefix=%1f")
+    assert (answer.status, b"<Delimiter>&#x0;</Delimiter>" in answer.body, b"<Prefix>&#x1f;</Prefix>" in answer.body) == (
+        200,
+        True,
+        True,
+    )
