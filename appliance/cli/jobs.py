@@ -9,6 +9,7 @@ from appliance.cli.connection import ask_until, call, iterate
 from appliance.cli.options import styled
 from appliance.cli.output import Facts, Style, datum_progress, print_list, print_one, span, state, state_and_reason
 from appliance.cli.references import parse_job
+from appliance.cli.specs import read_spec, spec_file_option
 from appliance.errors import JobNotFound
 from appliance.names import is_commit_id
 
@@ -66,12 +67,18 @@ def stop_job(job: str) -> None:
 
 
 @verbs.list_.command("datum")
-@_job
+@click.argument("job", metavar="PIPELINE@ID", required=False)
+@spec_file_option(required=False)
 @styled
-def list_datum(job: str, style: Style) -> None:
-    """List the datums of a job."""
-    pipeline, job_id = parse_job(job)
-    print_list(style, _DATUM_HEADER, iterate("list_datum", pipeline=pipeline, job=job_id), _datum_row)
+def list_datum(job: str | None, spec_file: str | None, style: Style) -> None:
+    """List the datums of a job, or with -f those that a pipeline of this spec would have now."""
+    if (job is None) == (spec_file is None):
+        raise click.UsageError("either a job or --file (-f) needs to be provided")
+    if spec_file is not None:
+        print_list(style, ("ID", "FILES"), iterate("plan_datum", text=read_spec(spec_file)), _planned_row)
+    elif job is not None:
+        pipeline, job_id = parse_job(job)
+        print_list(style, _DATUM_HEADER, iterate("list_datum", pipeline=pipeline, job=job_id), _datum_row)
 
 
 @verbs.inspect.command("datum")
@@ -147,6 +154,10 @@ def _datum_state(datum: Facts) -> str:
 
 def _datum_row(datum: Facts) -> tuple[str, ...]:
     return datum["id"], ", ".join(datum["files"]), _datum_state(datum), span(datum["started_ns"], datum["finished_ns"])
+
+
+def _planned_row(datum: Facts) -> tuple[str, ...]:
+    return datum["id"], ", ".join(datum["files"])
 
 
 def _describe_datum(datum: Facts, job_id: str, style: Style) -> dict[str, str | None]:

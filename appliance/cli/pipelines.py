@@ -1,8 +1,6 @@
-"""Pipelines."""
+"""Pipelines: made, changed, shown, deleted."""
 
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -11,29 +9,27 @@ from appliance.cli import verbs
 from appliance.cli.connection import call, iterate
 from appliance.cli.options import one_or_all, styled
 from appliance.cli.output import Facts, Style, objects, print_list, print_one, state
-from appliance.errors import InvalidRequest, InvalidSpec
+from appliance.cli.specs import read_spec, send_spec, spec_file_option
 
 _HEADER = ("NAME", "VERSION", "INPUT", "CREATED", "STATE / LAST JOB", "DESCRIPTION")
+_STATES = click.Choice(["running", "paused"])
 
-_spec_file = click.option(
-    "-f", "--file", "spec_file", required=True, metavar="FILE|-", help="Specs in JSON or YAML, one or several; - is stdin."
-)
 _pipeline = click.argument("pipeline")
 
 
 @verbs.create.command("pipeline")
-@_spec_file
+@spec_file_option(required=True)
 def create_pipeline(spec_file: str) -> None:
     """Make pipelines from their specs, all or none."""
-    _send(spec_file)
+    send_spec(read_spec(spec_file))
 
 
 @verbs.update.command("pipeline")
-@_spec_file
+@spec_file_option(required=True)
 @click.option("--reprocess", is_flag=True, help="Process datums again that were processed before.")
 def update_pipeline(spec_file: str, reprocess: bool) -> None:
     """Give pipelines new specs, all or none; those that do not exist are made."""
-    _send(spec_file, update=True, reprocess=reprocess)
+    send_spec(read_spec(spec_file), update=True, reprocess=reprocess)
 
 
 @verbs.inspect.command("pipeline")
@@ -47,10 +43,12 @@ def inspect_pipeline(pipeline: str, style: Style) -> None:
 @verbs.list_.command("pipeline")
 @click.argument("pipeline", required=False)
 @click.option("-s", "--spec", "specs", is_flag=True, help="Print specs, as `create pipeline` takes them.")
+@click.option("--state", "states", type=_STATES, multiple=True, help="Only those in this state; may be repeated.")
 @styled
-def list_pipeline(pipeline: str | None, specs: bool, style: Style) -> None:
+def list_pipeline(pipeline: str | None, specs: bool, states: tuple[str, ...], style: Style) -> None:
     """List all pipelines, or one."""
     found = [call("inspect_pipeline", pipeline=pipeline)] if pipeline else iterate("list_pipeline")
+    found = (item for item in found if not states or _state(item) in states)
     if specs:
         click.echo(objects((item["spec"] for item in found), yaml=style.yaml), nl=False)
     else:
@@ -60,12 +58,13 @@ def list_pipeline(pipeline: str | None, specs: bool, style: Style) -> None:
 @verbs.delete.command("pipeline")
 @one_or_all("pipeline")
 @click.option("--keep-repo", is_flag=True, help="Keep the output repo.")
-def delete_pipeline(name: str | None, keep_repo: bool) -> None:
+@click.option("-f", "--force", is_flag=True, help="Even if other pipelines read its output.")
+def delete_pipeline(name: str | None, keep_repo: bool, force: bool) -> None:
     """Delete a pipeline with its jobs and output repo, or all pipelines."""
     if name is None:
-        call("delete_all_pipelines", keep_repo=keep_repo)
+        call("delete_all_pipelines", keep_repo=keep_repo, force=force)
     else:
-        call("delete_pipeline", pipeline=name, keep_repo=keep_repo)
+        call("delete_pipeline", pipeline=name, keep_repo=keep_repo, force=force)
 
 
 @verbs.start.command("pipeline")
@@ -80,28 +79,6 @@ def start_pipeline(pipeline: str) -> None:
 def stop_pipeline(pipeline: str) -> None:
     """Keep a pipeline from starting jobs."""
     call("stop_pipeline", pipeline=pipeline)
-
-
-@verbs.run.command("cron")
-@_pipeline
-def run_cron(pipeline: str) -> None:
-    """Let the cron inputs of a pipeline tick now."""
-    call("run_cron", pipeline=pipeline)
-
-
-def _send(spec_file: str, **how: Any) -> None:
-    for notice in call("create_pipeline", text=_read(spec_file), **how):
-        click.echo(notice, err=True)
-
-
-def _read(spec_file: str) -> str:
-    if "://" in spec_file:
-        raise InvalidRequest("a spec is a file of this machine, or - for stdin")
-    content = sys.stdin.buffer.read() if spec_file == "-" else Path(spec_file).read_bytes()
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise InvalidSpec(f"malformed pipeline spec: {spec_file} is not UTF-8 text") from None
 
 
 def _state(pipeline: Facts) -> str:

@@ -14,8 +14,8 @@ _MODULES = {
     "commit": ("commits", "mount"),
     "file": ("files", "put", "comparing"),
     "directory": ("files",),
-    "pipeline": ("pipelines",),
-    "cron": ("pipelines",),
+    "pipeline": ("pipelines", "rerunning", "drawing", "editing"),
+    "cron": ("rerunning",),
     "job": ("jobs",),
     "datum": ("jobs", "debugging"),
     "storage": ("storage",),
@@ -117,7 +117,10 @@ copy = _verb("copy", "Copy files within the appliance.")
 squash = _verb("squash", "Fold commits into those after them.")
 clear = _verb("clear", "Undo what was written into an open commit.")
 find = _verb("find", "Find the commits that touched a file.")
-run = _verb("run", "Let a pipeline's cron inputs tick.")
+edit = _verb("edit", "Change a pipeline in an editor.")
+draw = _verb("draw", "Draw pipelines and what they read.")
+run = _verb("run", "Start a job of a pipeline, or let its cron inputs tick.")
+rerun = _verb("rerun", "Start a job of a pipeline on what it has read already.")
 stop = _verb("stop", "Stop a job or a pipeline, or adding to a transaction.")
 resume = _verb("resume", "Go on adding to a transaction.")
 wait = _verb("wait", "Wait until a commit or job is finished.")

@@ -3,6 +3,7 @@
 Results are plain data (dataclasses, lists, strings); times are nanoseconds UTC. Names follow the command line: verb, noun.
 """
 
+import secrets
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,10 +11,11 @@ from typing import Any, Literal
 from appliance import __version__
 from appliance.app import App
 from appliance.control.describing import DatumInfo, PipelineInfo, describe_datum, describe_pipeline
+from appliance.control.specs import fetch_spec
 from appliance.errors import InvalidRequest
 from appliance.external.credentials import Profile
 from appliance.names import CommitId, Revision, is_commit_id, parse_revision
-from appliance.store import Db, commits, crons, datums, jobs, pipelines, repos, squash, transactions
+from appliance.store import Db, commits, crons, datums, jobs, pipelines, repos, rerunning, squash, transactions
 from appliance.store.jobs import Job
 
 Provider = Literal["amazon", "google", "microsoft"]
@@ -131,15 +133,15 @@ class Calls:
         with self._store.snapshot() as db:
             return describe_pipeline(pipelines.get_pipeline(db, pipeline))
 
-    def delete_pipeline(self, pipeline: str, keep_repo: bool = False) -> None:
-        self._store.write(lambda db: pipelines.delete_pipeline(db, pipeline, keep_repo=keep_repo))
+    def delete_pipeline(self, pipeline: str, keep_repo: bool = False, force: bool = False) -> None:
+        self._store.write(lambda db: pipelines.delete_pipeline(db, pipeline, keep_repo=keep_repo, force=force))
 
-    def delete_all_pipelines(self, keep_repo: bool = False) -> None:
-        """Delete every pipeline, or none if something else needs one."""
+    def delete_all_pipelines(self, keep_repo: bool = False, force: bool = False) -> None:
+        """Delete every pipeline, or none if something else needs one and it is not forced."""
 
         def delete(db: Db) -> None:
             for pipeline in pipelines.list_pipelines(db):  # newest first, as above
-                pipelines.delete_pipeline(db, pipeline.name, keep_repo=keep_repo)
+                pipelines.delete_pipeline(db, pipeline.name, keep_repo=keep_repo, force=force)
 
         self._store.write(delete)
 
@@ -152,6 +154,19 @@ class Calls:
     def run_cron(self, pipeline: str) -> None:
         """Let all cron inputs of a pipeline tick now."""
         self._store.write(lambda db: crons.tick_now(db, pipelines.get_pipeline(db, pipeline).name, time.time_ns()))
+
+    def run_pipeline(self, pipeline: str, inputs: list[tuple[str, str]] | None = None, job: str | None = None) -> str:
+        """Start a job on chosen (repo, revision) commits, or on those of another job, and return its id."""
+        return self._store.write(lambda db: rerunning.run_pipeline(db, pipeline, inputs or (), job))
+
+    def rerun_pipeline(self, pipeline: str, reprocess: bool = False) -> None:
+        """Start a job on the newest inputs; with `reprocess` every datum is processed again."""
+        salt = secrets.token_hex(16) if reprocess else None
+        self._store.write(lambda db: rerunning.rerun_pipeline(db, pipeline, salt))
+
+    def read_spec(self, url: str) -> str:
+        """Return the text of a spec on a web server."""
+        return fetch_spec(url)
 
     # -- jobs and datums
 

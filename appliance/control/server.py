@@ -83,7 +83,7 @@ class Control:
         self._transactions = Transactions(app.store, self._requests)
         self._calls = _collect(Calls(app)) | _collect(FileCalls(app)) | _collect(MountCalls(app)) | _collect(AuthCalls(app))
         self._calls |= _collect(self._transactions)
-        self._streams = _collect(Streams(), skip=1)
+        self._streams = _collect(Streams(strict=app.config.strict), skip=1)
         self._upkeep = _collect(UpkeepCalls(app))
         self._transfers = _collect(TransferCalls(app), skip=1)
         self._debugging = Debugging(app)

@@ -24,6 +24,7 @@ from appliance.control.describing import (
 )
 from appliance.control.files import as_pattern
 from appliance.control.lines import END_LINE, answer_line
+from appliance.control.specs import PlannedDatum, iter_planned_datums
 from appliance.errors import InvalidRequest
 from appliance.globs import compile_glob
 from appliance.mount import committing
@@ -56,6 +57,9 @@ class Difference:
 
 class Streams:
     """The streams. Every public method is one; the first argument is the snapshot."""
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self._strict = strict
 
     def list_repo(self, db: Db) -> Iterator[repos.Repo]:
         """All repos, newest first."""
@@ -176,6 +180,10 @@ class Streams:
         """The datums of a job, in order."""
         for datum in datums.iter_datums(db, jobs.get_job(db, pipeline, job).row):
             yield describe_datum(datum)
+
+    def plan_datum(self, db: Db, text: str) -> Iterator[PlannedDatum]:
+        """The datums that a pipeline of this spec would have now, in order."""
+        yield from iter_planned_datums(db, text, strict=self._strict)
 
 
 def _walk(db: Db, snapshot: Snapshot, path: str) -> Iterator[FileInfo]:

@@ -2,6 +2,7 @@
 
     spec         a package: parse and validate a pipeline spec (pure)
     datums       inputs and globs to datums (pure)
+    planner      inputs and globs to datums, from what is in the store
     scheduler    plan(): what should run now (pure); and the loop around it
     runner       one job from claim to finished commit
     worker       one datum and its tries

@@ -15,11 +15,11 @@ from typing import Protocol
 import trio
 
 from appliance.errors import ApplianceError, JobNotFound, PipelineNotFound
-from appliance.globs import compile_glob
-from appliance.pipelines.datums import Datum, Match, iter_datums
+from appliance.pipelines.datums import Datum
 from appliance.pipelines.doors import Doors, Work, encode_inputs, write
 from appliance.pipelines.joblog import DatumLines, LogBuffer
-from appliance.pipelines.spec import PfsInput, Spec, from_json, leaves
+from appliance.pipelines.planner import iter_planned
+from appliance.pipelines.spec import Spec, from_json, leaves
 from appliance.pipelines.worker import run_datum
 from appliance.store import (
     Db,
@@ -27,11 +27,9 @@ from appliance.store import (
     blobs,
     commits,
     datums,
-    matching,
     outputs,
     pipelines,
     running,
-    snapshots,
 )
 from appliance.store.blobs import Content
 from appliance.store.datums import NewDatum, StoredDatum
@@ -176,24 +174,21 @@ def _iter_datums(store: Store, job: Job, spec: Spec) -> Iterator[Datum]:
     with store.snapshot() as db:
         pinned = _pin_inputs(db, job, spec)
         salt = pipelines.get_pipeline(db, job.pipeline).salt
-
-    def matches(leaf: PfsInput) -> Iterator[Match]:
-        with store.snapshot() as db:
-            snapshot = snapshots.open_commit(db, pinned[leaf.repo, leaf.branch])
-            for found in matching.iter_matches(db, snapshot, compile_glob(leaf.glob)):
-                yield Match(found.path, found.digest, found.size_bytes, found.is_dir, found.captures)
-
-    yield from iter_datums(spec.input, matches, {place: commit.id for place, commit in pinned.items()}, salt=salt)
+    return iter_planned(store.snapshot, spec.input, pinned, salt)
 
 
 def _pin_inputs(db: Db, job: Job, spec: Spec) -> dict[tuple[str, str], commits.Commit]:
-    """Return the commit of each input, by its repo and branch: what the output commit was made from."""
+    """Return the commit of each input, by its repo and branch: what the output commit was made from.
+
+    One whose repo was deleted by force has none.
+    """
     made_from = commits.list_direct_provenance(db, job.commit_row)
     pinned = {}
     for leaf in leaves(spec.input):
         of_repo = [commit for commit in made_from if commit.repo == leaf.repo]
         of_branch = [commit for commit in of_repo if commit.branch == leaf.branch]
-        pinned[leaf.repo, leaf.branch] = (of_branch or of_repo)[0]
+        if found := of_branch or of_repo:
+            pinned[leaf.repo, leaf.branch] = found[0]
     return pinned
 
 

@@ -165,10 +165,11 @@ def set_stopped(db: Db, name: str, stopped: bool) -> None:
         _start_set(db, db.value("SELECT branch_id FROM pipelines WHERE id = ?", (pipeline.row,)))
 
 
-def delete_pipeline(db: Db, name: str, *, keep_repo: bool = False) -> None:
+def delete_pipeline(db: Db, name: str, *, keep_repo: bool = False, force: bool = False) -> None:
     """Delete a pipeline, its jobs and, unless kept, its output repo.
 
-    Raises PipelineNotFound, Conflict while another pipeline or branch rests on its output.
+    Raises PipelineNotFound, Conflict while another pipeline or branch rests on its output. With `force` those stay, and
+    find nothing where it was.
     """
     pipeline = get_pipeline(db, name)
     ticks = crons.list_repos(db, pipeline.row)
@@ -183,7 +184,7 @@ def delete_pipeline(db: Db, name: str, *, keep_repo: bool = False) -> None:
     db.execute("DELETE FROM pipelines WHERE id = ?", (pipeline.row,))
     db.changes.garbage = True
     db.execute("DELETE FROM branch_provenance WHERE branch_id = ?", (branch_id,))
-    if not keep_repo:
-        repos.delete_repo(db, name)
-    for repo in ticks:
-        repos.delete_repo(db, repo)
+    for repo in (*([] if keep_repo else [name]), *ticks):
+        if force:
+            repos.cut_off_readers(db, repo)
+        repos.delete_repo(db, repo, force=force)

@@ -122,6 +122,13 @@ def _cut_off(db: Db, branches: Iterable[int]) -> None:
         db.execute("DELETE FROM branch_provenance WHERE upstream_id = ?", (branch_id,))
 
 
+def cut_off_readers(db: Db, name: str) -> None:
+    """Let no branch be made from this repo's any more, not even those of pipelines, which then find nothing there."""
+    sql = "SELECT id FROM branches WHERE repo_id = ?"
+    db.execute(f"DELETE FROM branch_provenance WHERE upstream_id IN ({sql})", (commits.get_repo_id(db, name),))
+    db.changes.jobs = True
+
+
 def drop_repo(db: Db, repo_id: int) -> None:
     """Take a repo away from everybody at once, whatever it holds; nothing may rest on it. Its rows wait for the collector."""
     name = db.value("SELECT name FROM repos WHERE id = ?", (repo_id,))
