@@ -26,6 +26,7 @@ TRANSACTIONAL = frozenset(
         "squash_commit_set",
         "create_pipeline",
         "stop_job",
+        "delete_job",
     )
 )
 """The changes that can be part of a transaction; what `control.requests` offers."""

@@ -8,7 +8,7 @@ from appliance.cli import verbs
 from appliance.cli.connection import ask_until, call, iterate
 from appliance.cli.options import styled
 from appliance.cli.output import Facts, Style, datum_progress, print_list, print_one, span, state, state_and_reason
-from appliance.cli.references import parse_job
+from appliance.cli.references import parse_job, split_filter
 from appliance.cli.specs import read_spec, spec_file_option
 from appliance.errors import JobNotFound
 from appliance.names import is_commit_id
@@ -16,16 +16,20 @@ from appliance.names import is_commit_id
 _HEADER = ("PIPELINE", "ID", "STARTED", "DURATION", "RESTART", "PROGRESS", "DL", "UL", "STATE")
 _DATUM_HEADER = ("ID", "FILES", "STATUS", "TIME")
 
+_STATES = click.Choice(["created", "starting", "running", "egressing", "success", "failure", "killed", "unrunnable"])
+
 _job = click.argument("job", metavar="PIPELINE@ID")
 
 
 @verbs.list_.command("job")
 @click.argument("job", metavar="[ID]", required=False)
 @click.option("-p", "--pipeline", help="Only those of this pipeline.")
+@click.option("--state", "states", type=_STATES, multiple=True, help="Only those in this state; may be repeated.")
 @styled
-def list_job(job: str | None, pipeline: str | None, style: Style) -> None:
+def list_job(job: str | None, pipeline: str | None, states: tuple[str, ...], style: Style) -> None:
     """List jobs, newest first: all, those of a pipeline, those that share an id."""
-    _print_jobs(style, iterate("list_job", pipeline=pipeline, job=job))
+    found = iterate("list_job", pipeline=pipeline, job=job)
+    _print_jobs(style, (item for item in found if not states or item["state"] in states))
 
 
 @verbs.inspect.command("job")
@@ -64,6 +68,23 @@ def stop_job(job: str) -> None:
     """Stop a job: it ends as killed, without output."""
     pipeline, job_id = parse_job(job)
     call("stop_job", pipeline=pipeline, job=job_id)
+
+
+@verbs.delete.command("job")
+@_job
+def delete_job(job: str) -> None:
+    """Forget a job with its datums and logs, stopping it if it runs; its output commit stays."""
+    pipeline, job_id = parse_job(job)
+    call("delete_job", pipeline=pipeline, job=job_id)
+
+
+@verbs.restart.command("datum")
+@_job
+@click.argument("inputs", metavar="PATH,...")
+def restart_datum(job: str, inputs: str) -> None:
+    """Stop the datums that read all these paths, or digests, and let them begin anew; that takes none of their tries."""
+    pipeline, job_id = parse_job(job)
+    call("restart_datum", pipeline=pipeline, job=job_id, inputs=split_filter(inputs))
 
 
 @verbs.list_.command("datum")

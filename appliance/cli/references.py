@@ -5,6 +5,7 @@ import re
 from appliance.errors import InvalidRequest
 from appliance.names import is_commit_id, parse_reference
 
+_DIGEST = re.compile("[0-9a-f]{64}")
 _NOT_A_BRANCH = re.compile(r"[\^~.=]")
 
 
@@ -65,3 +66,8 @@ def parse_job(text: str) -> tuple[str, str]:
     if not at or not job:
         raise InvalidRequest(f'invalid format "{text}": expected pipeline@job-id')
     return pipeline, job
+
+
+def split_filter(text: str) -> list[str]:
+    """Parse `path,digest,...`, which all have to be found among the inputs of a datum; paths get a slash in front."""
+    return [word if _DIGEST.fullmatch(word) or word.startswith("/") else f"/{word}" for word in text.split(",") if word]

@@ -12,7 +12,7 @@ from appliance import __version__
 from appliance.app import App
 from appliance.control.describing import DatumInfo, PipelineInfo, describe_datum, describe_pipeline
 from appliance.control.specs import fetch_spec
-from appliance.errors import InvalidRequest
+from appliance.errors import ApplianceError, DatumNotFound, InvalidRequest
 from appliance.external.credentials import Profile
 from appliance.names import CommitId, Revision, is_commit_id, parse_revision
 from appliance.store import Db, commits, crons, datums, jobs, pipelines, repos, rerunning, squash, transactions
@@ -177,6 +177,18 @@ class Calls:
     def inspect_datum(self, pipeline: str, job: str, datum: str) -> DatumInfo:
         with self._store.snapshot() as db:
             return describe_datum(datums.get_datum(db, jobs.get_job(db, pipeline, job), datum))
+
+    def restart_datum(self, pipeline: str, job: str, inputs: list[str]) -> None:
+        """Let the datums of a job begin anew that are running and read all these paths or digests."""
+        with self._store.snapshot() as db:
+            found = jobs.get_job(db, pipeline, job)
+            if found.finished_ns is not None:
+                raise ApplianceError(f"job {pipeline}@{job} has already finished")
+            chosen = [datum for datum in datums.iter_matching(db, found.row, inputs) if datum.state in ("waiting", "running")]
+        if not chosen:
+            wanted = ", ".join(inputs)
+            raise DatumNotFound(f"datum matching filter [{wanted}] could not be found for job ID {job}")
+        self._app.doors.tries.restart(datum.row for datum in chosen)
 
     # -- credentials of other stores
 

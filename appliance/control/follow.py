@@ -10,7 +10,7 @@ from appliance.errors import BranchNotFound, InvalidRequest
 from appliance.store import Changes, Store, commits, jobs, logs, pipelines
 from appliance.store.commits import Commit, Origin
 from appliance.store.jobs import Job
-from appliance.store.logs import LogLine
+from appliance.store.logs import Chosen, LogLine
 
 _BATCH = 500
 
@@ -59,13 +59,13 @@ async def iter_finished(
             await follow.wait()
 
 
-async def iter_logs(store: Store, chosen: Sequence[Job], datum: str | None, *, follow: bool) -> AsyncGenerator[bytes, None]:
+async def iter_logs(store: Store, of: Sequence[Job], chosen: Chosen, *, follow: bool) -> AsyncGenerator[bytes, None]:
     """Yield what user code of some jobs wrote, job after job, as lines of JSON; with `follow` until each has ended."""
     with Follow(store) as changes:
-        for job in chosen:
+        for job in of:
             after = 0
             while True:
-                found, ended = await trio.to_thread.run_sync(_read_logs, store, job.row, datum, after)
+                found, ended = await trio.to_thread.run_sync(_read_logs, store, job.row, chosen, after)
                 for line in found:
                     yield answer_line(_describe_line(job, line))
                 if found:
@@ -87,10 +87,10 @@ def choose_jobs(store: Store, pipeline: str | None, job: str | None) -> list[Job
         return jobs.list_jobs(db, pipeline=pipeline)[::-1]
 
 
-def _read_logs(store: Store, job_row: int, datum: str | None, after: int) -> tuple[list[LogLine], bool]:
+def _read_logs(store: Store, job_row: int, chosen: Chosen, after: int) -> tuple[list[LogLine], bool]:
     with store.snapshot() as db:
         ended = jobs.get_by_row(db, job_row).finished_ns is not None
-        return logs.list_log_lines(db, job_row, datum=datum, after=after), ended
+        return logs.list_log_lines(db, job_row, chosen, after=after), ended
 
 
 def _describe_line(job: Job, line: LogLine) -> dict[str, str | int]:

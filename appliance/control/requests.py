@@ -92,6 +92,9 @@ class Requests:
 
         return stop
 
+    def delete_job(self, pipeline: str, job: str) -> Write:
+        return lambda db: running.delete_job(db, jobs.get_job(db, pipeline, job).row)
+
 
 def _new_pipeline(spec: Spec) -> NewPipeline:
     now_ns = time.time_ns()

@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,10 +37,12 @@ from appliance.control.transfers import TransferCalls, iter_transfer
 from appliance.control.upkeep import BodyReader, UpkeepCalls, iter_pieces
 from appliance.errors import ApplianceError, InvalidRequest, NotFound
 from appliance.httpd import BodyTooLarge, Reply, Request
+from appliance.quantities import parse_duration
 from appliance.store.commits import Origin
 from appliance.store.disk import explain
 from appliance.store.exporting import iter_export
 from appliance.store.importing import import_all
+from appliance.store.logs import Chosen
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +74,14 @@ class WantedLogs(msgspec.Struct, forbid_unknown_fields=True):
     pipeline: str | None = None
     job: str | None = None
     datum: str | None = None
+    inputs: list[str] = []
+    since: str = ""
     follow: bool = False
+
+    def chosen(self) -> Chosen:
+        """Return which lines are wanted. Raises InvalidRequest for an impossible `since`."""
+        since_ns = round((time.time() - min(parse_duration(self.since), time.time())) * 1e9) if self.since else 0
+        return Chosen(self.datum, self.inputs, since_ns)
 
 
 class Control:
@@ -169,8 +179,9 @@ class Control:
 
     async def _logs(self, wanted: WantedLogs) -> Reply:
         store = self._app.store
-        chosen = await trio.to_thread.run_sync(choose_jobs, store, wanted.pipeline, wanted.job)
-        return Reply(200, [_LINES], iter_ended(iter_logs(store, chosen, wanted.datum, follow=wanted.follow)))
+        chosen = wanted.chosen()
+        of = await trio.to_thread.run_sync(choose_jobs, store, wanted.pipeline, wanted.job)
+        return Reply(200, [_LINES], iter_ended(iter_logs(store, of, chosen, follow=wanted.follow)))
 
     def _work(self, name: str, body: bytes) -> Reply:
         work = self._upkeep[name]

@@ -7,6 +7,7 @@
     runner       one job from claim to finished commit
     worker       one datum and its tries
     place        where a datum runs: its /pfs, its environment, its sidecar
+    restarting   tries that are to begin anew
     doors        what jobs are handed from outside
     scratch      directories that are gone afterwards
     views        a datum's inputs as files and directories to bind

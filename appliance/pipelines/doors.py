@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -12,6 +12,7 @@ import trio
 from appliance.pipelines.datums import DatumInput
 from appliance.pipelines.environment import Sidecar
 from appliance.pipelines.process import Bind, Exit, OnLine, Pace, ProcessSpec
+from appliance.pipelines.restarting import Tries
 from appliance.pipelines.spec import Spec
 from appliance.store import Db, Store
 from appliance.store.datums import StoredDatum
@@ -70,6 +71,7 @@ class Doors:
     environment: Mapping[str, str]
     strict: bool = False
     no_pfs: str | None = None
+    tries: Tries = field(default_factory=Tries)
 
 
 async def write(store: Store, function: Callable[[Db], T]) -> T:

@@ -4,7 +4,6 @@ Each try begins with nothing written and leaves nothing behind when it fails. Th
 the datum says how it ended, and a crash in between means the try never was.
 """
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -54,18 +53,21 @@ async def run_datum(doors: Doors, work: Work, lines: Lines, remark: Remark) -> N
 
 
 async def _run_try(doors: Doors, work: Work, lines: Lines, remark: Remark, *, last: bool) -> _Tried:
-    """Run a datum once, again if it is lost. Any error is the try's own, as in Pachyderm."""
-    for lost in itertools.count(1):
+    """Run a datum once, again if it is lost or to be restarted. Any other error is the try's own, as in Pachyderm."""
+    lost = 0
+    while True:
         await write(doors.store, lambda db: datums.start_try(db, work.stored.row))
         try:
-            return await _try(doors, work, lines, remark, last=last)
+            with doors.tries.running(work.stored.row):
+                return await _try(doors, work, lines, remark, last=last)
+            remark(f"datum {work.stored.id}: restarted")
         except ProcessLost as error:
+            lost += 1
             if lost > _MOST_LOST:
                 return _Tried(str(error))
             remark(f"datum {work.stored.id}: {error}; once more")
         except (ApplianceError, OSError) as error:
             return _Tried(_as_text(error))
-    raise AssertionError
 
 
 async def _try(doors: Doors, work: Work, lines: Lines, remark: Remark, *, last: bool) -> _Tried:

@@ -338,6 +338,12 @@ def find(db: Db, digest: bytes) -> Content | None:
     return Content(row[1], row[2].hex(), blob_id=row[0]) if row else None
 
 
+def is_recorded(db: Db, content: Content) -> bool:
+    """Tell whether content that was found in an earlier snapshot is still there: its rows have ids that none has again."""
+    table, row = ("blobs", content.blob_id) if content.list_id is None else ("extent_lists", content.list_id)
+    return row is None or db.value(f"SELECT 1 FROM {table} WHERE id = ?", (row,)) is not None
+
+
 def joined_etag(contents: Sequence[Content]) -> str:
     """Return S3's ETag for several contents joined: the MD5 of their MD5s, and their number."""
     digest = hashlib.md5(usedforsecurity=False)

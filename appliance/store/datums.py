@@ -1,11 +1,12 @@
 """The datums of a job: recorded, tried, ended; and what a try stages."""
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from appliance.errors import DatumNotFound, JobNotFound, NotWritable
-from appliance.store import files, snapshots
+from appliance.errors import DatumNotFound, FileNotFound, JobNotFound, NotWritable
+from appliance.store import blobs, files, snapshots
 from appliance.store.blobs import Content
 from appliance.store.database import Db
 from appliance.store.jobs import Job
@@ -95,6 +96,21 @@ def get_datum(db: Db, job: Job, datum_id: str) -> StoredDatum:
     return StoredDatum(*row)
 
 
+# Whether the inputs of a datum have what is in the JSON array `:inputs`; Pachyderm's MatchDatum.
+MATCHES = """
+    NOT EXISTS (
+        SELECT 1 FROM json_each(:inputs) f WHERE NOT EXISTS (
+            SELECT 1 FROM json_each(CAST(inputs AS TEXT)) i
+            WHERE f.value IN (json_extract(i.value, '$.path'), json_extract(i.value, '$.digest'))))
+"""
+
+
+def iter_matching(db: Db, job_row: int, filters: Sequence[str]) -> Iterator[StoredDatum]:
+    """Yield a job's datums, in order, that have for each filter an input of this path or digest (hex)."""
+    sql = _SELECT_DATUM + f"WHERE job_id = :job AND position >= 0 AND {MATCHES} ORDER BY position"
+    return (StoredDatum(*row) for row in db.execute(sql, {"job": job_row, "inputs": json.dumps(filters)}))
+
+
 def start_try(db: Db, datum_row: int) -> int:
     """Begin a try of a datum with nothing written yet, and return its number from 1, crashes included.
 
@@ -121,9 +137,11 @@ def put_datum_file(
     """Stage an output file of a datum that is running, replacing one of the same path, and return when, in ns.
 
     Raises NotWritable once it has ended, InvalidPath, PathConflict if a part of the path is a file or the path is a
-    directory.
+    directory, FileNotFound for content that was somebody else's and that the collector has removed since it was read.
     """
     check_writable(db, datum_row)
+    if not blobs.is_recorded(db, content):
+        raise FileNotFound(f"cannot write {path}: what it is made from was deleted meanwhile")
     files.check_kind(path, kind)
     _check_staged_path(db, datum_row, path)
     sql = """
@@ -175,3 +193,21 @@ def finish_datum(db: Db, datum: StoredDatum, state: str, reason: str = "") -> No
     counter = "processed" if state == "success" else state
     db.execute(f"UPDATE jobs SET {counter} = {counter} + 1 WHERE id = ?", (datum.job_row,))
     db.changes.jobs = True
+
+
+def drop_datums(db: Db, job_row: int) -> None:
+    """Take the datums of a job away, before the job goes. An output that other jobs share becomes theirs.
+
+    The first datum that was skipped for one of these owns its output from then on.
+    """
+    sql = """
+        SELECT d.id, min(s.id) FROM datums d JOIN datums s ON s.output_of = d.id
+        WHERE d.job_id = ?1 AND s.job_id <> ?1 GROUP BY d.id
+    """
+    for datum, heir in db.execute(sql, (job_row,)).fetchall():
+        db.execute("UPDATE datum_files SET datum_id = ? WHERE datum_id = ?", (heir, datum))
+        db.execute("UPDATE datums SET output_of = ? WHERE output_of = ?", (heir, datum))
+    db.execute("DELETE FROM uploads WHERE target IN (SELECT 'datum/' || id FROM datums WHERE job_id = ?)", (job_row,))
+    db.execute("UPDATE datums SET output_of = NULL WHERE job_id = ?", (job_row,))
+    db.execute("DELETE FROM datums WHERE job_id = ?", (job_row,))
+    db.changes.garbage = True

@@ -1,9 +1,11 @@
 """User code's output, line by line."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from appliance.store.database import Db
+from appliance.store.datums import MATCHES
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,24 @@ def add_log_lines(db: Db, job_row: int, lines: Iterable[tuple[int | None, int, s
     db.changes.logs.add(job_row)
 
 
-def list_log_lines(db: Db, job_row: int, *, datum: str | None = None, after: int = 0, limit: int = 1000) -> list[LogLine]:
-    """Return up to `limit` log lines of a job, of one datum if asked so, behind the row `after`, in order."""
-    sql = """
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which lines somebody wants: of one datum, of datums that read all these paths or digests, not older than a time."""
+
+    datum: str | None = None
+    inputs: Sequence[str] = ()
+    since_ns: int = 0
+
+
+def list_log_lines(db: Db, job_row: int, chosen: Chosen = Chosen(), *, after: int = 0, limit: int = 1000) -> list[LogLine]:
+    """Return up to `limit` of the chosen log lines of a job behind the row `after`, in order."""
+    sql = f"""
         SELECT l.id, l.time_ns, coalesce(lower(hex(d.datum_id)), ''), l.stream, l.message
         FROM log_lines l LEFT JOIN datums d ON d.id = l.datum_id
-        WHERE l.job_id = ?1 AND l.id > ?2 AND (?3 IS NULL OR lower(hex(d.datum_id)) = ?3) ORDER BY l.id LIMIT ?4
+        WHERE l.job_id = :job AND l.id > :after AND l.time_ns >= :since
+            AND (:datum IS NULL OR lower(hex(d.datum_id)) = :datum)
+            AND (:inputs = '[]' OR l.datum_id IN (SELECT id FROM datums WHERE job_id = :job AND {MATCHES}))
+        ORDER BY l.id LIMIT :limit
     """
-    return [LogLine(*row) for row in db.execute(sql, (job_row, after, datum, limit))]
+    wanted = {"datum": chosen.datum, "inputs": json.dumps(chosen.inputs), "since": chosen.since_ns}
+    return [LogLine(*row) for row in db.execute(sql, {"job": job_row, "after": after, "limit": limit, **wanted})]

@@ -12,6 +12,7 @@ from appliance.names import CommitId, new_commit_id
 from appliance.store import commits, propagation, running, snapshots
 from appliance.store.commits import Commit
 from appliance.store.database import Db
+from appliance.store.datums import drop_datums
 from appliance.store.snapshots import Kind, Past, Snapshot
 
 
@@ -176,9 +177,8 @@ def _drop(db: Db, commit: Commit) -> None:
 def _delete_row(db: Db, commit: Commit) -> None:
     """Remove the commit itself and what hangs on it: its job, and its line if that was its last commit."""
     db.execute("UPDATE commits SET parent_id = ? WHERE parent_id = ?", (commit.parent, commit.row))
-    _hand_over_outputs(db, commit)
-    sql = "SELECT 'datum/' || d.id FROM datums d JOIN jobs j ON j.id = d.job_id WHERE j.commit_id = ?"
-    db.execute(f"DELETE FROM uploads WHERE target IN ({sql})", (commit.row,))
+    for (job,) in db.execute("SELECT id FROM jobs WHERE commit_id = ?", (commit.row,)).fetchall():
+        drop_datums(db, job)
     db.execute("DELETE FROM commit_provenance WHERE upstream_id = ?", (commit.row,))  # of repos that were deleted
     db.execute("DELETE FROM commits WHERE id = ?", (commit.row,))
     tip = db.value("SELECT max(seq) FROM commits WHERE line_id = ?", (commit.line,))
@@ -187,18 +187,6 @@ def _delete_row(db: Db, commit: Commit) -> None:
     else:
         db.execute("UPDATE lines SET tip_seq = ? WHERE id = ?", (tip, commit.line))
     db.changes.jobs = db.changes.garbage = True
-
-
-def _hand_over_outputs(db: Db, commit: Commit) -> None:
-    """Let the first datum that was skipped for one of this commit's job own its output: it is still somebody's."""
-    sql = """
-        SELECT d.id, min(s.id) FROM jobs j JOIN datums d ON d.job_id = j.id JOIN datums s ON s.output_of = d.id
-        WHERE j.commit_id = ? AND s.job_id <> j.id GROUP BY d.id
-    """
-    for datum, heir in db.execute(sql, (commit.row,)).fetchall():
-        db.execute("UPDATE datum_files SET datum_id = ? WHERE datum_id = ?", (heir, datum))
-        db.execute("UPDATE datums SET output_of = ? WHERE output_of = ?", (heir, datum))
-    db.execute("UPDATE datums SET output_of = NULL WHERE job_id IN (SELECT id FROM jobs WHERE commit_id = ?)", (commit.row,))
 
 
 # -- intervals

@@ -51,6 +51,7 @@ def test_every_command_is_there() -> None:
         *("inspect job", "list job", "stop job", "wait job", "inspect datum", "list datum"),
         "debug datum",
         *("edit pipeline", "draw pipeline", "run pipeline", "rerun pipeline"),
+        *("delete job", "restart datum"),
         *("deploy storage amazon", "deploy storage google", "deploy storage microsoft"),
         *("deploy storage list", "deploy storage delete"),
         *("start transaction", "stop transaction", "resume transaction", "finish transaction"),

@@ -231,7 +231,7 @@ def test_log_tells_streams_and_datums_apart(lab: Lab) -> None:
     job = lab.run("echo out $(basename $images); echo err >&2", {"/a": b"", "/b": b""})
     first, _ = lab.datums(job)
     with lab.store.snapshot() as db:
-        lines = logs.list_log_lines(db, job.row, datum=first.id)
+        lines = logs.list_log_lines(db, job.row, logs.Chosen(first.id))
     assert sorted((line.stream, line.message, line.datum) for line in lines) == [
         ("stderr", "err", first.id),
         ("stdout", "out a", first.id),

@@ -20,8 +20,18 @@ from store.helpers import (
     write_output,
 )
 
-from appliance.errors import Conflict, DatumNotFound, InvalidPath, InvalidRequest, JobNotFound, NotWritable, PathConflict
+from appliance.errors import (
+    Conflict,
+    DatumNotFound,
+    FileNotFound,
+    InvalidPath,
+    InvalidRequest,
+    JobNotFound,
+    NotWritable,
+    PathConflict,
+)
 from appliance.store import Store, blobs, datums, jobs, logs, outputs, pipelines, running, snapshots, uploads
+from appliance.store.collecting import collect
 
 
 @pytest.fixture
@@ -360,6 +370,14 @@ def test_log_lines_come_in_order_and_by_datum(edges: Store) -> None:
     edges.write(lambda db: logs.add_log_lines(db, stored.job_row, lines))
     with edges.snapshot() as db:
         every = logs.list_log_lines(db, stored.job_row)
-        of_datum = logs.list_log_lines(db, stored.job_row, datum=stored.id, after=every[1].row)
+        of_datum = logs.list_log_lines(db, stored.job_row, logs.Chosen(stored.id), after=every[1].row)
     assert [(line.datum, line.message) for line in every] == [("", "begin"), (stored.id, "hello"), (stored.id, "ä")]
     assert of_datum == every[2:]
+
+
+def test_content_that_was_collected_meanwhile_is_not_written(edges: Store) -> None:
+    stored = started(edges)
+    lost = keep(edges, b"nobody refers to this")
+    collect(edges)
+    with pytest.raises(FileNotFound, match="deleted meanwhile"):
+        edges.write(lambda db: datums.put_datum_file(db, stored.row, "/a", snapshots.Kind.FILE, lost))
