@@ -3,6 +3,7 @@
 Map of the package; imports point downwards only:
 
     cli          click commands, one file for each noun: parse, call, print
+    client       the Python API: asks a running appliance, as the command line does
     control      the local socket between the command line and a running appliance
     app          the only place that wires the parts together
     gateway      S3 door: every branch and commit is a bucket; a job's sidecar is the same with other buckets

@@ -109,6 +109,8 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     _make_source(scratch / "served", count, big_bytes)
     rows: dict[str, dict[str, float]] = {}
     with _running(scratch) as lab:
+        # The server hashes each object when it is first asked about it, whoever that is; it remembers.
+        lab.run("aws", "s3", "ls", "--recursive", "s3://source")
         for direction, ways in WAYS.items():
             for what, said in sizes.items():
                 lab.make_repos(what, options.rounds)

@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "app": EVERYTHING_BELOW_CLI | {"clock", "entrances", "expiry", "upkeep"},
     "control": EVERYTHING_BELOW_CLI,
     "cli": {"control", "config", "names", "errors"},
+    "client": {"control", "config", "names", "errors"},
     "__main__": {"cli"},
 }
 ONLY_IN = {

@@ -28,7 +28,7 @@ import click
 from appliance.cli import verbs
 from appliance.cli.connection import connect
 from appliance.cli.progress import Progress
-from appliance.cli.sending import Source, open_put, send_all
+from appliance.cli.sending import Source, send_all
 from appliance.cli.tars import SUFFIXES, Readable, iter_members
 from appliance.errors import ApplianceError, InvalidRequest
 from appliance.names import clean_path, parse_reference
@@ -80,7 +80,7 @@ def put_file(
     rules.check(local, urls)
     client = connect()
     target: dict[str, Any] = {"repo": where.repo, "branch": where.revision, "append": append}
-    with open_put(client, where.repo, where.revision) as put:
+    with client.open_put(where.repo, where.revision) as put:
         with Progress("put file", _count_bytes(local), quiet=not progress) as shown:
             send_all(client, put, rules.expand(local), shown, parallel=parallelism)
         if urls:

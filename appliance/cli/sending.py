@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,18 +30,6 @@ class Source:
     target: str
     open: Callable[[], AbstractContextManager[Readable]]
     in_turn: bool = False
-
-
-@contextmanager
-def open_put(client: "Client", repo: str, branch: str) -> Iterator[str]:
-    """Begin a put and give its id; what fails leaves nothing behind."""
-    put: str = client.call("begin_put", repo=repo, branch=branch)
-    try:
-        yield put
-    except BaseException:
-        with suppress(ApplianceError):
-            client.call("discard_put", put=put)
-        raise
 
 
 def send_all(client: "Client", put: str, sources: Iterable[Source], progress: Progress, *, parallel: int) -> int:

@@ -3,7 +3,7 @@
 import http.client
 import json
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -55,13 +55,24 @@ class Client:
         with self._request("POST", f"/v1/{name}", json.dumps(given).encode()) as response:
             return json.loads(response.read())["result"]
 
+    @contextmanager
+    def open_put(self, repo: str, branch: str) -> Iterator[str]:
+        """Begin a put and give its id; what fails leaves nothing behind."""
+        put: str = self.call("begin_put", repo=repo, branch=branch)
+        try:
+            yield put
+        except BaseException:
+            with suppress(ApplianceError):
+                self.call("discard_put", put=put)
+            raise
+
     def send_file(self, content: IO[bytes] | Iterable[bytes], *, put: str, path: str, position: int) -> None:
         """Send a file, or with a slash behind its path an explicit directory, ahead of the end of a put."""
         query = urlencode({"put": put, "path": path, "position": position})
         with self._request("PUT", f"/v1/file?{query}", content) as response:
             response.read()
 
-    def get_file(self, repo: str, revision: str, path: str, offset: int = 0) -> Iterator[bytes]:
+    def get_file(self, repo: str, revision: str, path: str, offset: int = 0) -> Generator[bytes]:
         """Yield the bytes of a file."""
         query = urlencode({"repo": repo, "revision": revision, "path": path, "offset": offset})
         with self._request("GET", f"/v1/file?{query}") as response:

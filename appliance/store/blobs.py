@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -28,6 +29,11 @@ __all__ = ["Content", "Digest", "Extent", "StagedBlob"]
 INLINE_BYTES = 32 * 1024
 READ_BYTES = 1024 * 1024
 _WRITE_BACK_BYTES = 16 * 1024 * 1024
+# From here on a second thread hashes sooner than it costs to tell it.
+_LARGE_PIECE_BYTES = 512 * 1024
+
+# MD5 takes as long as all else that is done with a large piece; hashlib works on it without the interpreter's lock.
+_hashing = ThreadPoolExecutor(max_workers=4, thread_name_prefix="md5")
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -75,8 +81,22 @@ class Receiver:
 
     def write(self, piece: bytes) -> None:
         """Add bytes. Call from a worker thread for large pieces: hashing takes about 2 ms per MiB. Raises DiskFailed."""
-        self._sha256.update(piece)
+        hashed = self._begin_md5(piece)
+        try:
+            self._sha256.update(piece)
+            self._keep(piece)
+        finally:
+            if hashed is not None:
+                hashed.result()
+
+    def _begin_md5(self, piece: bytes) -> Future[None] | None:
+        """Add a small piece to the MD5, or have that done for a large one: it is when the result is there."""
+        if len(piece) >= _LARGE_PIECE_BYTES:
+            return _hashing.submit(self._md5.update, piece)
         self._md5.update(piece)
+        return None
+
+    def _keep(self, piece: bytes) -> None:
         self.size_bytes += len(piece)
         with explained("the bytes can not be kept"):
             if self._file is not None:

@@ -169,9 +169,10 @@ class _Handler(BaseHTTPRequestHandler):
         headers |= {f"x-goog-meta-{name}": text for name, text in (described.get("metadata") or {}).items()}
         headers["Content-Type"] = described["contentType"]
         if asked := self.headers["Range"]:
-            first = int(asked.removeprefix("bytes=").partition("-")[0])
-            headers["Content-Range"] = f"bytes {first}-{len(body) - 1}/{len(body)}"
-            body = body[first:]
+            first, _, last = asked.removeprefix("bytes=").partition("-")
+            part = body[int(first) : int(last) + 1 if last else None]
+            headers["Content-Range"] = f"bytes {first}-{int(first) + len(part) - 1}/{len(body)}"
+            body = part
         self._send(206 if asked else 200, headers, body)
 
     def _list(self) -> None:

@@ -1,6 +1,7 @@
 """What goes wrong on the way in, against a relay in front of real servers; and what is only asked for seldom."""
 
 import ssl
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,20 +16,26 @@ from external.relay import Relay, RelayHandler, relayed
 from external.servers import KEY_ID, SECRET, Remote, a_profile
 
 from appliance.errors import TransferFailed
+from appliance.external.clients import PIECE_BYTES
 from appliance.external.credentials import Profiles
 from appliance.external.transfers import Outgoing, download, iter_objects, upload_all
 from appliance.external.urls import ObjectUrl, parse_url
 
 BODY = bytes(range(256)) * 80_000
+LARGE = b"".join(number.to_bytes(8, "big") for number in range(36 * 1024 * 1024 // 8))
 
 
 @pytest.fixture
 def relay(remote: Remote) -> Iterator[Relay]:
     """A relay in front of each server, and credentials for it."""
     with relayed(remote.endpoint) as opened:
-        for profile in remote.profiles.list_profiles():
-            remote.profiles.put(replace(profile, endpoint=through(opened, remote.endpoint), name="relay"))
+        add_relay(remote, opened)
         yield opened
+
+
+def add_relay(remote: Remote, relay: Relay) -> None:
+    for profile in remote.profiles.list_profiles():
+        remote.profiles.put(replace(profile, endpoint=through(relay, remote.endpoint), name="relay"))
 
 
 def through(relay: Relay, endpoint: str) -> str:
@@ -63,11 +70,49 @@ def test_trouble_that_passes_is_waited_for(remote: Remote, relay: Relay) -> None
     assert len(troubles) == 4
 
 
-def test_connection_cut_in_the_middle_is_taken_up(remote: Remote, relay: Relay) -> None:
-    remote.put("large", BODY)
+@pytest.mark.parametrize("body", [BODY, LARGE], ids=["whole", "in ranges"])
+def test_connection_cut_in_the_middle_is_taken_up(remote: Remote, relay: Relay, body: bytes) -> None:
+    remote.put("large", body)
     relay.cut_first_body = True
-    assert fetch(url(remote, relay, "large"), remote.profiles) == {"large": BODY}
+    assert fetch(url(remote, relay, "large"), remote.profiles) == {"large": body}
     assert not relay.cut_first_body
+
+
+@pytest.mark.parametrize("name", ["moto", "azurite", "google"])
+def test_large_object_comes_in_ranges_side_by_side(request: pytest.FixtureRequest, name: str) -> None:
+    remote: Remote = request.getfixturevalue(name)
+    several = threading.Barrier(2, timeout=30)
+
+    def wait_for_another(handler: RelayHandler) -> None:
+        if handler.command == "GET" and handler.headers["Range"] not in (None, f"bytes=0-{PIECE_BYTES - 1}"):
+            ranges.append(handler.headers["Range"])
+            if len(ranges) <= 2:
+                several.wait()
+
+    ranges: list[str] = []
+    remote.put("large", LARGE)
+    with relayed(remote.endpoint) as relay:
+        add_relay(remote, relay)
+        relay.before = wait_for_another
+        assert fetch(url(remote, relay, "large"), remote.profiles) == {"large": LARGE}
+    assert len(set(ranges)) == -(-len(LARGE) // PIECE_BYTES) - 1
+
+
+def test_object_replaced_while_its_ranges_are_read_is_refused(moto: Remote) -> None:
+    other = bytes(len(LARGE))
+    moto.put("large", LARGE)
+
+    def replace_it(handler: RelayHandler) -> None:
+        if handler.headers["Range"] == f"bytes=0-{PIECE_BYTES - 1}":
+            return
+        if handler.command == "GET" and handler.headers["Range"]:
+            moto.put("large", other)
+
+    with relayed(moto.endpoint) as relay:
+        add_relay(moto, relay)
+        relay.before = replace_it
+        with pytest.raises(TransferFailed, match="large changed while it was read"):
+            fetch(url(moto, relay, "large"), moto.profiles)
 
 
 # -- Amazon's own
