@@ -1,6 +1,7 @@
 """The HTTP server, over real sockets, as clients good and bad use it."""
 
 import functools
+import resource
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -553,6 +554,44 @@ async def test_short_file_cuts_the_connection(tmp_path: Path, length: int, caplo
         assert len(data.partition(b"\r\n\r\n")[2]) < length
     assert released == [True]
     assert "promised" in caplog.text
+
+
+@pytest.mark.parametrize("length", [1000, 2 * MIB])
+@on_trio
+async def test_file_that_can_not_be_opened_is_an_answer_and_no_cut(
+    tmp_path: Path, length: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    slices = [FileSlice(None, bytes(length), 0, 1000), FileSlice(tmp_path / "missing", None, 0, length)]
+
+    async def handler(request: Request) -> Reply:
+        return Reply(200, [], slices)
+
+    async with serving(handler) as server:
+        client = await server.connect()
+        for _ in range(2):
+            await client.send(GET)
+            assert (await client.reply())[0] == 500
+    assert "can not be opened" in caplog.text
+
+
+@pytest.mark.parametrize("length", [1000, 2 * MIB])
+@on_trio
+async def test_too_many_open_files_are_503(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(length))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def handler(request: Request) -> Reply:
+        if request.method == "PUT":
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        return Reply(200, [], [FileSlice(path, None, 0, length)], lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits))
+
+    async with serving(handler) as server:
+        client = await server.connect()
+        await client.send(put(0))
+        assert (await client.reply())[::2] == (503, b"too many files are open")
+        await client.send(GET)
+        assert (await client.reply())[::2] == (200, bytes(length))
 
 
 @on_trio

@@ -28,7 +28,7 @@ from appliance.httpd.messages import (
     Request,
 )
 from appliance.httpd.parser import Message, Parser
-from appliance.httpd.sender import Cut, Sender
+from appliance.httpd.sender import Cut, Sender, Unopened
 
 log = logging.getLogger(__name__)
 
@@ -243,10 +243,17 @@ class Connection:
             await _release(reply)
             reply = self._shared.error_reply(500, "internal error")
             head = self._render_head(message, reply)
+        refusal: Reply | None = None
         try:
             await self._sender.send_body(head, body_to_send(message, reply), raw=message.is_http_10)
+        except Unopened as error:
+            status, text = (503, "too many files are open") if error.scarce else (500, "internal error")
+            refusal = self._shared.error_reply(status, text)
         finally:
             await _release(reply)
+        if refusal is not None:
+            head = self._render_head(message, refusal)
+            await self._sender.send_body(head, body_to_send(message, refusal), raw=message.is_http_10)
 
     def _render_head(self, message: Message, reply: Reply) -> bytes:
         message.keep_alive = self._can_keep(message, reply)
