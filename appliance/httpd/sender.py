@@ -5,14 +5,18 @@ completed ends in a cut, never in padding.
 """
 
 import errno
+import fcntl
 import logging
+import math
 import os
 import socket
+import sys
+import termios
 from collections.abc import AsyncIterator, Sequence
 
 import trio
 
-from appliance.httpd.messages import FileSlice, ReplyBody
+from appliance.httpd.messages import FileSlice, Limits, ReplyBody
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +38,12 @@ class Unopened(Exception):
 
 
 class Sender:
-    """Sends on one socket. A client that takes no byte for `stall_s`, or is gone, raises Cut."""
+    """Sends on one socket. A client that takes too little in `Limits.stall_s`, or is gone, raises Cut."""
 
-    def __init__(self, sock: socket.socket, stall_s: float) -> None:
+    def __init__(self, sock: socket.socket, limits: Limits) -> None:
         self._sock = sock
         self._fd = sock.fileno()
-        self._stall_s = stall_s
+        self._limits = limits
 
     async def send_body(self, head: bytes, body: ReplyBody, *, raw: bool) -> None:
         """Send a reply. `raw` streams end with the connection instead of being chunked.
@@ -157,10 +161,19 @@ class Sender:
                 await trio.lowlevel.checkpoint()
 
     async def _await_writable(self) -> None:
-        with trio.move_on_after(self._stall_s):
-            await trio.lowlevel.wait_writable(self._fd)
-            return
-        raise Cut("the client takes no byte of its reply")
+        """Wait until there is room. Linux says so only when a third of all that waits is gone, which may be megabytes."""
+        waiting, taken = self._count_waiting(), math.inf
+        while taken >= self._limits.least_bytes_s * self._limits.stall_s:
+            with trio.move_on_after(self._limits.stall_s):
+                await trio.lowlevel.wait_writable(self._fd)
+                return
+            before, waiting = waiting, self._count_waiting()
+            taken = before - waiting
+        raise Cut("the client does not take its reply")
+
+    def _count_waiting(self) -> int:
+        """Return how many bytes the kernel has that the client has not taken."""
+        return int.from_bytes(fcntl.ioctl(self._fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def _read_slice(piece: FileSlice) -> memoryview:
