@@ -156,6 +156,7 @@ _CODES = {
     414: "KeyTooLongError",
     500: "InternalError",
     501: "NotImplemented",
+    503: "SlowDown",
 }
 
 

@@ -28,7 +28,7 @@ from appliance.httpd.messages import (
     Request,
 )
 from appliance.httpd.parser import Message, Parser
-from appliance.httpd.sender import Cut, Sender
+from appliance.httpd.sender import Cut, Sender, Unopened
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,13 @@ class Shared:
     limits: Limits
     stopping: bool = False
     connections: "set[Connection]" = field(default_factory=set)
+    handshakes: int = 0
     buffer: memoryview = field(default_factory=_new_buffer)
+
+    @property
+    def count(self) -> int:
+        """How many clients there are, those that have not come further than the handshake of TLS included."""
+        return len(self.connections) + self.handshakes
 
 
 class Connection:
@@ -75,7 +81,7 @@ class Connection:
         self._limits = shared.limits
         self._sock = sock
         self._fd = sock.fileno()
-        self._sender = Sender(sock, shared.limits.stall_s)
+        self._sender = Sender(sock, shared.limits)
         self._parser = Parser(shared.limits)
         self._scheme = scheme
         self._peer = peer_name(sock) if peer is None else peer
@@ -157,15 +163,15 @@ class Connection:
 
     # Receiving
 
-    async def _pull(self, size: int) -> bool:
-        """Receive once, when there is something, and parse it. False at the end of the stream."""
+    async def _pull(self, size: int) -> int:
+        """Receive once, when there is something, and parse it. Return how many bytes; 0 at the end of the stream."""
         while True:
             await trio.lowlevel.wait_readable(self._fd)
             received = self._receive(size)
             if received is not None:
                 return received
 
-    def _receive(self, size: int) -> bool | None:
+    def _receive(self, size: int) -> int | None:
         """As `_pull`, but None if there is nothing at the moment."""
         buffer = self._shared.buffer
         try:
@@ -173,10 +179,10 @@ class Connection:
         except BlockingIOError:
             return None
         except OSError:
-            return False
+            return 0
         if received:
             self._parser.feed(buffer[:received])
-        return received > 0
+        return received
 
     async def _receive_body(self, message: Message) -> bytes:
         """The next piece of a body, empty at its end."""
@@ -184,19 +190,21 @@ class Connection:
             if self._parser.refusal is not None:
                 raise BodyMalformed(self._parser.refusal[1])
             await self._continue(message)
-            if not await self._pull_body():
+            if not await self._pull_body(message):
                 raise ClientGone(f"{self._peer} left before the end of the body")
         if message.content_length == 0:
             await self._continue(message)
         return message.take()
 
-    async def _pull_body(self) -> bool:
-        with trio.move_on_after(self._limits.stall_s):
-            arrived = await self._pull(_RECEIVE_BYTES)
-            self._body_lost = not arrived
-            return arrived
+    async def _pull_body(self, message: Message) -> bool:
+        since, stall_s = trio.current_time(), self._limits.stall_s
+        with trio.move_on_after(stall_s):
+            received = await self._pull(_RECEIVE_BYTES)
+            self._body_lost = not received
+            if not message.is_too_slow(self._limits, trio.current_time() - since, received):
+                return received > 0
         self._body_lost = True
-        raise BodyStalled(f"no byte of the body in {self._limits.stall_s} s")
+        raise BodyStalled(f"less of the body than {self._limits.least_bytes_s * stall_s:.0f} bytes in {stall_s} s")
 
     async def _continue(self, message: Message) -> None:
         if not message.awaits_continue:
@@ -243,10 +251,17 @@ class Connection:
             await _release(reply)
             reply = self._shared.error_reply(500, "internal error")
             head = self._render_head(message, reply)
+        refusal: Reply | None = None
         try:
             await self._sender.send_body(head, body_to_send(message, reply), raw=message.is_http_10)
+        except Unopened as error:
+            status, text = (503, "too many files are open") if error.scarce else (500, "internal error")
+            refusal = self._shared.error_reply(status, text)
         finally:
             await _release(reply)
+        if refusal is not None:
+            head = self._render_head(message, refusal)
+            await self._sender.send_body(head, body_to_send(message, refusal), raw=message.is_http_10)
 
     def _render_head(self, message: Message, reply: Reply) -> bytes:
         message.keep_alive = self._can_keep(message, reply)

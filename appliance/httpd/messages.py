@@ -137,11 +137,18 @@ class Limits:
     """What a client may take of us.
 
     `idle_s` is the wait for a request, `header_s` for the rest of its head, `stall_s` for the next byte of a body
-    received or of a reply accepted, and `grace_s` what replies in flight get when the server stops.
+    received or of a reply accepted, and `grace_s` what replies in flight get when the server stops. Who has kept us waiting
+    for `stall_s` must have sent or taken `least_bytes_s` meanwhile: a byte now and then is a stall too.
+    Beyond `connections` those that idle are closed for new ones, the longest idle first, and new ones wait where none
+    does. None: an eighth of the files that the process may open, for a client needs up to four (TLS) and others need some.
+    At most `pipelined` requests may be sent ahead of their replies.
     """
 
     header_bytes: int = 64 * 1024
     target_bytes: int = 16 * 1024
+    connections: int | None = None
+    pipelined: int = 1000
+    least_bytes_s: float = 512
     idle_s: float = 75
     header_s: float = 20
     stall_s: float = 60

@@ -14,7 +14,10 @@ from appliance.httpd.messages import Headers, Limits
 
 @dataclass(slots=True, eq=False)
 class Message:
-    """A request as far as it has arrived: its head, and the pieces of its body nobody has taken yet."""
+    """A request as far as it has arrived: its head, and the pieces of its body nobody has taken yet.
+
+    `waited_s` is how long we have waited for its body, and `waited_bytes` how much came of that; see `is_too_slow`.
+    """
 
     method: str
     target: str
@@ -25,11 +28,23 @@ class Message:
     awaits_continue: bool
     pieces: list[bytes] = field(default_factory=list)
     complete: bool = False
+    waited_s: float = 0.0
+    waited_bytes: int = 0
 
     def take(self) -> bytes:
         """The bytes of the body that are here."""
         pieces, self.pieces = self.pieces, []
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def is_too_slow(self, limits: Limits, waited_s: float, size_bytes: int) -> bool:
+        """Count what came after waiting for it, and tell whether its client only holds on to us."""
+        self.waited_s += waited_s
+        self.waited_bytes += size_bytes
+        if self.waited_s < limits.stall_s:
+            return False
+        too_slow = self.waited_bytes < limits.least_bytes_s * self.waited_s
+        self.waited_s, self.waited_bytes = 0.0, 0
+        return too_slow
 
 
 class Parser:
@@ -124,6 +139,8 @@ class Parser:
         self.in_head = False
         self._progress = True
         self._upgrading = self._http.should_upgrade()
+        if len(self.messages) >= self._limits.pipelined:
+            self._refuse(400, "too many requests ahead of their replies")
         self._message = self._parse_head()
         self.messages.append(self._message)
 

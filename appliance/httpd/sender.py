@@ -4,14 +4,19 @@ Of a large file no byte passes through this process, and a stream is held one pi
 completed ends in a cut, never in padding.
 """
 
+import errno
+import fcntl
 import logging
+import math
 import os
 import socket
+import sys
+import termios
 from collections.abc import AsyncIterator, Sequence
 
 import trio
 
-from appliance.httpd.messages import FileSlice, ReplyBody
+from appliance.httpd.messages import FileSlice, Limits, ReplyBody
 
 log = logging.getLogger(__name__)
 
@@ -24,16 +29,27 @@ class Cut(Exception):
     """The connection is of no more use to anybody: close it without another byte."""
 
 
-class Sender:
-    """Sends on one socket. A client that takes no byte for `stall_s`, or is gone, raises Cut."""
+class Unopened(Exception):
+    """A file of a reply can not be opened, and nothing of the reply was sent yet. `scarce`: for lack of descriptors."""
 
-    def __init__(self, sock: socket.socket, stall_s: float) -> None:
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.scarce = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+class Sender:
+    """Sends on one socket. A client that takes too little in `Limits.stall_s`, or is gone, raises Cut."""
+
+    def __init__(self, sock: socket.socket, limits: Limits) -> None:
         self._sock = sock
         self._fd = sock.fileno()
-        self._stall_s = stall_s
+        self._limits = limits
 
     async def send_body(self, head: bytes, body: ReplyBody, *, raw: bool) -> None:
-        """Send a reply. `raw` streams end with the connection instead of being chunked."""
+        """Send a reply. `raw` streams end with the connection instead of being chunked.
+
+        Raises Unopened if something else can be answered instead.
+        """
         if isinstance(body, AsyncIterator):
             await self.send(head)
             await self._send_stream(body, raw=raw)
@@ -46,39 +62,52 @@ class Sender:
             await self.send(body)
 
     async def _send_slices(self, head: bytes, slices: Sequence[FileSlice]) -> None:
-        """Small neighbours are gathered into one send; of a large file no byte comes by here."""
-        gathered = bytearray(head)
-        for piece in slices:
-            if len(gathered) + piece.length <= _GATHER_BYTES:
-                gathered += _read_slice(piece)
-                continue
-            await self.send(gathered, more=True)
-            gathered = bytearray()
-            if piece.data is not None:
-                await self.send(_cut_slice(piece, memoryview(piece.data)))
-            else:
-                await self._send_file(piece)
+        """Small neighbours are gathered into one send; of a large file no byte comes by here.
+
+        A file is opened before what comes before it is sent, so that the head of a reply promises nothing that is not there.
+        """
+        gathered, begun = bytearray(head), False
+        try:
+            for piece in slices:
+                if len(gathered) + piece.length <= _GATHER_BYTES:
+                    gathered += _read_slice(piece)
+                    continue
+                opened = None if piece.data is not None else _open_slice(piece)
+                before, gathered, begun = gathered, bytearray(), True
+                await self._send_large(before, piece, opened)
+        except Unopened as error:
+            if begun:
+                raise Cut(str(error)) from error
+            raise
         if gathered:
             await self.send(gathered)
 
-    async def _send_file(self, piece: FileSlice) -> None:
-        offset, end = piece.offset, piece.offset + piece.length
-        fd = _open_slice(piece)
+    async def _send_large(self, before: bytearray, piece: FileSlice, fd: int | None) -> None:
+        """Send what was gathered, then a large piece from memory or from a file, which is closed then."""
+        if fd is None:
+            await self.send(before, more=True)
+            await self.send(_cut_slice(piece, memoryview(piece.data or b"")))
+            return
         try:
-            while offset < end:
-                try:
-                    sent = os.sendfile(self._fd, fd, offset, min(end - offset, _SEND_BYTES))
-                except BlockingIOError:
-                    await self._await_writable()
-                    continue
-                except OSError as error:
-                    raise Cut(f"sendfile: {error}") from error
-                if not sent:
-                    raise _too_short(piece)
-                offset += sent
-                await trio.lowlevel.checkpoint()
+            await self.send(before, more=True)
+            await self._send_file(piece, fd)
         finally:
             os.close(fd)
+
+    async def _send_file(self, piece: FileSlice, fd: int) -> None:
+        offset, end = piece.offset, piece.offset + piece.length
+        while offset < end:
+            try:
+                sent = os.sendfile(self._fd, fd, offset, min(end - offset, _SEND_BYTES))
+            except BlockingIOError:
+                await self._await_writable()
+                continue
+            except OSError as error:
+                raise Cut(f"sendfile: {error}") from error
+            if not sent:
+                raise _too_short(piece)
+            offset += sent
+            await trio.lowlevel.checkpoint()
 
     async def _send_stream(self, body: AsyncIterator[bytes], *, raw: bool) -> None:
         """Send pieces as they come. A client that leaves is noticed even while there is nothing to send."""
@@ -132,10 +161,19 @@ class Sender:
                 await trio.lowlevel.checkpoint()
 
     async def _await_writable(self) -> None:
-        with trio.move_on_after(self._stall_s):
-            await trio.lowlevel.wait_writable(self._fd)
-            return
-        raise Cut("the client takes no byte of its reply")
+        """Wait until there is room. Linux says so only when a third of all that waits is gone, which may be megabytes."""
+        waiting, taken = self._count_waiting(), math.inf
+        while taken >= self._limits.least_bytes_s * self._limits.stall_s:
+            with trio.move_on_after(self._limits.stall_s):
+                await trio.lowlevel.wait_writable(self._fd)
+                return
+            before, waiting = waiting, self._count_waiting()
+            taken = before - waiting
+        raise Cut("the client does not take its reply")
+
+    def _count_waiting(self) -> int:
+        """Return how many bytes the kernel has that the client has not taken."""
+        return int.from_bytes(fcntl.ioctl(self._fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def _read_slice(piece: FileSlice) -> memoryview:
@@ -154,8 +192,8 @@ def _open_slice(piece: FileSlice) -> int:
     try:
         return os.open(piece.path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        log.exception("a file is gone that a reply was made of")
-        raise Cut(str(error)) from error
+        log.warning("a file can not be opened that a reply was made of: %s", error)
+        raise Unopened(error) from error
 
 
 def _cut_slice(piece: FileSlice, data: memoryview, offset: int | None = None) -> memoryview:

@@ -1,7 +1,8 @@
-"""Accepting connections, ending idle ones, and stopping."""
+"""Accepting connections as far as there is room, ending idle ones, and stopping."""
 
 import errno
 import logging
+import resource
 import socket
 import ssl
 
@@ -59,6 +60,11 @@ async def _accept(
             log.warning("can not accept a connection: %s", error)
             await trio.sleep(_ACCEPT_PAUSE_S)
             continue
+        try:
+            await _make_room(shared)
+        except trio.Cancelled:
+            stream.socket.close()
+            raise
         if context is not None:
             nursery.start_soon(answer_tls, shared, stream, context)
             continue
@@ -66,6 +72,28 @@ async def _accept(
         connection = Connection(shared, socket.socket(fileno=stream.socket.detach()))
         shared.connections.add(connection)
         nursery.start_soon(connection.run)
+
+
+async def _make_room(shared: Shared) -> None:
+    """Return when there is room for one more client. Meanwhile those who come later wait with the kernel."""
+    while shared.count >= (shared.limits.connections or _most_connections()):
+        if not _cut_idlest(shared):
+            await trio.sleep(_ACCEPT_PAUSE_S)
+
+
+def _most_connections() -> int:
+    return max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8)
+
+
+def _cut_idlest(shared: Shared) -> bool:
+    """End the connection that has been idle for the longest time. False if none is."""
+    idle = (connection for connection in shared.connections if connection.idle)
+    idlest = min(idle, key=lambda connection: connection.idle_until, default=None)
+    if idlest is None:
+        return False
+    idlest.scope.cancel()
+    shared.connections.discard(idlest)
+    return True
 
 
 async def _cut_idle(shared: Shared) -> None:

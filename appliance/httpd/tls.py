@@ -25,8 +25,7 @@ async def answer(shared: Shared, stream: trio.SocketStream, context: ssl.SSLCont
     peer = peer_name(stream.socket)
     secured = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
     try:
-        with trio.fail_after(shared.limits.header_s):
-            await secured.do_handshake()
+        await _shake_hands(shared, secured)
         with trio.CancelScope(shield=True):  # the connection behind has the deadlines
             await _carry(shared, secured, peer)
     except (trio.TooSlowError, *_GONE) as error:
@@ -35,6 +34,15 @@ async def answer(shared: Shared, stream: trio.SocketStream, context: ssl.SSLCont
         with trio.move_on_after(_GOODBYE_S, shield=True), suppress(*_GONE):
             await secured.aclose()
         await trio.aclose_forcefully(secured)
+
+
+async def _shake_hands(shared: Shared, secured: "trio.SSLStream[trio.SocketStream]") -> None:
+    shared.handshakes += 1
+    try:
+        with trio.fail_after(shared.limits.header_s):
+            await secured.do_handshake()
+    finally:
+        shared.handshakes -= 1
 
 
 async def _carry(shared: Shared, secured: "trio.SSLStream[trio.SocketStream]", peer: str) -> None:

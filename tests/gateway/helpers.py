@@ -32,6 +32,7 @@ from appliance.store import Store
 KEY = "token"
 MIB = 1024 * 1024
 _SESSION = boto3.Session()
+_LIMITS = httpd.Limits()
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Served:
 
 
 @contextmanager
-def serving(store: Store, buckets: BucketMap, **settings: Any) -> Iterator[Served]:
+def serving(store: Store, buckets: BucketMap, *, limits: httpd.Limits = _LIMITS, **settings: Any) -> Iterator[Served]:
     """Serve the buckets of a map from a thread of its own."""
     started: queue.Queue[tuple[int, trio.lowlevel.TrioToken, trio.CancelScope]] = queue.Queue()
 
@@ -97,7 +98,7 @@ def serving(store: Store, buckets: BucketMap, **settings: Any) -> Iterator[Serve
         gateway = Gateway(store, buckets, **settings, admit=TokenHolders(store, buckets).admit)
         with trio.CancelScope() as scope:
             started.put((listener.socket.getsockname()[1], trio.lowlevel.current_trio_token(), scope))
-            await httpd.serve(gateway.handle, [listener], error_reply=error_reply)
+            await httpd.serve(gateway.handle, [listener], error_reply=error_reply, limits=limits)
 
     thread = threading.Thread(target=trio.run, args=(main,), name="gateway")
     thread.start()

@@ -67,6 +67,12 @@ def test_refusal_of_the_server_is_xml(status: int) -> None:
     assert root.findtext("RequestId")
 
 
+def test_shortage_of_the_server_has_the_code_that_clients_try_again_after() -> None:
+    body = error_reply(503, "text").body
+    assert isinstance(body, bytes)
+    assert ElementTree.fromstring(body).findtext("Code") == "SlowDown"
+
+
 _PREFLIGHT = {"Origin": "http://x", "Access-Control-Request-Method": "GET"}
 REFUSED: list[tuple[str, str, dict[str, str], bytes, int, str]] = [
     ("GET", "/master.none", {}, b"", 404, "NoSuchBucket"),

@@ -111,6 +111,7 @@ def test_nothing_is_seen_before_the_end(s3: Any, bucket: str) -> None:
     upload_id = begin(s3, bucket)
     upload(s3, bucket, upload_id, 1, b"x")
     assert keys_of(s3.list_objects_v2(Bucket=bucket)) == []
+    assert [item["Name"] for item in s3.list_buckets()["Buckets"]] == [bucket]
 
 
 def test_upload_ends_with_its_completion(s3: Any, bucket: str) -> None:

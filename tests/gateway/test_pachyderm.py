@@ -72,6 +72,15 @@ def test_get_object_in_branch(gateway: Served, s3: Any) -> None:
     assert body_of(s3, "branch.data", "file") == b"content"
 
 
+def test_put_and_get_object_in_branch(gateway: Served, s3: Any) -> None:
+    create_repos(gateway.store, "data")
+    fork(gateway.store, "data", "master")
+    fork(gateway.store, "data", "branch")
+    s3.put_object(Bucket="branch.data", Key="file", Body=b"content")
+    assert body_of(s3, "branch.data", "file") == b"content"
+    assert (tree(gateway.store, "data", "branch"), tree(gateway.store, "data")) == ({"/file": b"content"}, {})
+
+
 def test_stat_object(gateway: Served, s3: Any) -> None:
     began = datetime.now(UTC) - timedelta(seconds=1)
     create_repos(gateway.store, "data")
@@ -216,9 +225,10 @@ def test_list_objects_paginated_through_every_name_of_a_bucket(gateway: Served, 
 def test_list_objects_below_a_prefix(gateway: Served, s3: Any, prefix: str, expected: list[str]) -> None:
     create_repos(gateway.store, "data")
     files = {f"/{n}": b"" for n in range(120)} | {f"/dir/{n}": b"" for n in range(10)}
-    put_all(gateway.store, "data", files)
-    page = s3.list_objects(Bucket="master.data", Prefix=prefix, Delimiter="/")
-    assert keys_of(page) == sorted(expected)
+    commit = put_all(gateway.store, "data", files)
+    for name in ("master.data", f"{commit}.data", f"{commit}.master.data"):
+        page = s3.list_objects(Bucket=name, Prefix=prefix, Delimiter="/")
+        assert keys_of(page) == sorted(expected)
 
 
 def test_list_objects_of_an_empty_branch(gateway: Served, s3: Any) -> None:
