@@ -118,7 +118,8 @@ async def _open_mount(stack: AsyncExitStack, store: Store, config: Config) -> tu
     from appliance.mount.session import open_mount
 
     try:
-        mount = await stack.enter_async_context(open_mount(store, config.mount, config.writable))
+        opening = open_mount(store, config.mount, config.writable, strict=config.strict, autocommit=config.autocommit)
+        mount = await stack.enter_async_context(opening)
     except ApplianceError as error:
         return None, (f"no mount at {config.mount}: {error}",)
     return mount, ()

@@ -40,6 +40,7 @@ class Config:
     Multipart uploads that are not finished are forgotten after `upload_days`. With `anyone` other machines may be let in
     although nobody has to say who they are.
     `writable` has the branches that can be changed in the mount, as `repo` or `repo@branch`; `*` is master of every repo.
+    With `autocommit` such changes are committed soon after a file is closed.
     `runner` is what runs user code; `engine` is the program that runs containers, None for the first there is.
     `environment` is what user code inherits from; `file_roots` are the directories below which file:// addresses may be.
     """
@@ -51,6 +52,7 @@ class Config:
     anyone: bool = False
     mount: Path | None = None
     writable: frozenset[str] = frozenset()
+    autocommit: bool = False
     durability: Durability = "durable"
     strict: bool = False
     plain_buckets: bool = False

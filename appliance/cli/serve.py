@@ -49,6 +49,13 @@ _Path = click.Path(path_type=Path)
     metavar="[REPO[@BRANCH]]",
     help="What can be changed in the mount; without a repo, master of all. May be repeated.",
 )
+@click.option(
+    "--commit-on",
+    type=click.Choice(["command", "close"]),
+    default="command",
+    show_default=True,
+    help="What was changed in the mount is committed by `commit` and at the end, or each time a file is closed too.",
+)
 @click.option("--no-mount", is_flag=True, help="Do not mount.")
 @click.option(
     "--durability",
@@ -104,6 +111,7 @@ def serve(
     tls_address: str,
     mount: Path | None,
     write: tuple[str, ...],
+    commit_on: str,
     no_mount: bool,
     domains: tuple[str, ...],
     allow_files: tuple[Path, ...],
@@ -121,6 +129,7 @@ def serve(
         tls=_parse_tls(tls_cert, tls_key, tls_address),
         mount=None if no_mount else _make_mount_point(mount or DEFAULT_MOUNT),
         writable=frozenset(map(_parse_writable, write)),
+        autocommit=commit_on == "close",
         ready_file=ready_file.absolute() if ready_file else None,
         domains=tuple(domain.lower().strip(".") for domain in domains),
         file_roots=tuple(root.absolute() for root in allow_files),

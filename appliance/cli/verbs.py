@@ -32,6 +32,8 @@ _MODULES = {
     "serve": ("serve",),
     "status": ("mount",),
     "discard": ("mount",),
+    "mount": ("mount",),
+    "unmount": ("mount",),
     "env": ("misc",),
     "version": ("misc",),
 }

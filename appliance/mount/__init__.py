@@ -2,6 +2,9 @@
 
     session      mount, ready, unmount as one context manager; the thread it all runs in
     mountpoint   the place: can we mount there, what a dead process left there, taking a mount away
+    tops         names at the top, and what people write for a view
+    views        further mount points
+    guard        the process that unmounts when ours dies
     operations   one short method for each call of the kernel
     nodes        what stands where below `/pfs` (pure over the store)
     heads        which commits the kernel takes the names at the top for, and taking that back
@@ -10,6 +13,7 @@
     writing      what the kernel's calls mean in a writable branch
     staged       the bytes of files that were written and are not committed
     committing   what is staged becomes a commit
+    autocommit   a commit soon after each change
     errnos       the answer for each kind of error
 
 `/pfs/<repo>` is what readers of `master` see and follows it; `/pfs/<repo>@<branch>`, `…@<commit>` and `…@<branch>^` are

@@ -1,6 +1,6 @@
 """Staged changes of a branch become a commit, are listed, or are given up; for the mount and without one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 from appliance.mount.staged import StagedFiles
@@ -24,10 +24,13 @@ def sweep(store: Store) -> None:
     staged_files(store).sweep(used)
 
 
-def commit(store: Store, repo: str, branch: str, *, overwrite: bool = False) -> CommitId | None:
+def commit(
+    store: Store, repo: str, branch: str, *, overwrite: bool = False, go_on: Callable[[], None] = lambda: None
+) -> CommitId | None:
     """Put what is staged in a branch in one commit and return its id; None if nothing is staged.
 
-    Nobody may write to it meanwhile. Raises Conflict, see `overlaying.put`; what is staged then stays. Blocks for the disk.
+    Nobody may write to it meanwhile. Raises Conflict, see `overlaying.put`; what is staged then stays. So it does if `go_on`,
+    which is called again and again, raises. Blocks for the disk.
     """
     with store.snapshot() as db:
         view = overlays.open_view(db, repo, branch)
@@ -35,7 +38,7 @@ def commit(store: Store, repo: str, branch: str, *, overwrite: bool = False) -> 
         return None
     put_id = store.write(staging.begin_put)
     try:
-        _stage(store, view, put_id)
+        _stage(store, view, put_id, go_on)
 
         def put(db: Db) -> tuple[CommitId, list[str]]:
             return overlaying.put(db, view, put_id, overwrite=overwrite), overlays.discard(db, repo, branch) or []
@@ -55,17 +58,20 @@ def discard(store: Store, repo: str, branch: str) -> bool:
     return files is not None
 
 
-def _stage(store: Store, view: View, put_id: str) -> None:
+def _stage(store: Store, view: View, put_id: str, go_on: Callable[[], None]) -> None:
     """Take in the bytes of all files that were written, some at a time."""
     files = staged_files(store)
     with store.snapshot() as db:
         written = ((path, node.file) for path, node, _ in overlaying.iter_nodes(db, view) if node.file is not None)
         while batch := list(islice(written, _BATCH)):
-            _stage_batch(store, files, put_id, batch)
+            go_on()
+            _stage_batch(store, files, put_id, batch, go_on)
 
 
-def _stage_batch(store: Store, files: StagedFiles, put_id: str, batch: list[tuple[str, str]]) -> None:
-    received = [(path, store.blobs.copy_in(files.path(file))) for path, file in batch]
+def _stage_batch(
+    store: Store, files: StagedFiles, put_id: str, batch: list[tuple[str, str]], go_on: Callable[[], None]
+) -> None:
+    received = [(path, store.blobs.copy_in(files.path(file), go_on)) for path, file in batch]
     for _, staged in received:
         store.blobs.publish(staged)
 

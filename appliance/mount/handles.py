@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Generic, NewType, TypeVar
 
 from appliance.errors import StoreDamaged
-from appliance.mount.nodes import Directory, Place, Root
+from appliance.mount.nodes import Directory, Place, Root, View
 from appliance.store.blobs import Extent
 
 Handle = NewType("Handle", int)
@@ -123,7 +123,7 @@ class Listing:
     if the program's buffer was full first, or from 0; for other places (seekdir) entries have to be counted again.
     """
 
-    def __init__(self, directory: Root | Directory | Place) -> None:
+    def __init__(self, directory: Root | View | Directory | Place) -> None:
         self.directory = directory
         self._first = 0
         self._marks: list[str] = []

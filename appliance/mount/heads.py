@@ -11,10 +11,12 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from appliance.errors import ApplianceError
 from appliance.mount import nodes
-from appliance.mount.nodes import Directory, repo_of
+from appliance.mount.nodes import Directory
+from appliance.mount.tops import Top
 from appliance.names import CommitId
 from appliance.store import Changes, Db, Store
 
@@ -27,11 +29,11 @@ class Heads:
     `forget` tells the kernel to forget a name at the top.
     """
 
-    def __init__(self, store: Store, wake: Callable[[], None], forget: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, wake: Callable[[], None], forget: Callable[[Top], None]) -> None:
         self._store = store
         self._wake = wake
         self._forget = forget
-        self._told: dict[str, dict[str, CommitId | None]] = {}
+        self._told: dict[str, dict[Top, CommitId | None]] = {}
         self._changed: deque[str | None] = deque()  # repos, None for any
         self._closed = False
 
@@ -51,7 +53,7 @@ class Heads:
 
     def note(self, directory: Directory) -> None:
         """Note that the kernel is told about a name at the top."""
-        if nodes.can_move(directory.top):
+        if directory.top.can_move:
             self._told.setdefault(directory.repo, {})[directory.top] = directory.commit
 
     def take_back(self) -> None:
@@ -62,10 +64,10 @@ class Heads:
             log.exception("what has moved could not be read; the kernel is to ask for every name again")
             moved = [top for told in self._told.values() for top in told]
         for top in moved:
-            self._told[repo_of(top)].pop(top)
+            self._told[top.repo].pop(top)
             self._forget(top)
 
-    def _list_moved(self) -> list[str]:
+    def _list_moved(self) -> list[Top]:
         repos = self._take_changed()
         with self._store.snapshot() as db:
             return [top for repo in repos for top in _iter_moved(db, self._told.get(repo, {}))]
@@ -79,7 +81,7 @@ class Heads:
         return changed
 
 
-def _iter_moved(db: Db, told: dict[str, CommitId | None]) -> Iterator[str]:
+def _iter_moved(db: Db, told: dict[Top, CommitId | None]) -> Iterator[Top]:
     for top, commit in told.items():
         try:
             moved = nodes.resolve(db, top) != commit
@@ -87,6 +89,14 @@ def _iter_moved(db: Db, told: dict[str, CommitId | None]) -> Iterator[str]:
             moved = True
         if moved:
             yield top
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name in a directory that the kernel holds by number."""
+
+    parent: int
+    name: bytes
 
 
 class Messenger:
@@ -97,18 +107,18 @@ class Messenger:
     process and does not come back.)
     """
 
-    def __init__(self, forget: Callable[[str], None]) -> None:
+    def __init__(self, forget: Callable[[Name], None]) -> None:
         self._forget = forget
-        self._queue: queue.SimpleQueue[str | threading.Event | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Name | threading.Event | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="mount-messenger", daemon=True)
 
     def start(self) -> None:
         """Begin to send."""
         self._thread.start()
 
-    def send(self, top: str) -> None:
+    def send(self, name: Name) -> None:
         """Have the kernel forget a name soon; from any thread, without waiting."""
-        self._queue.put(top)
+        self._queue.put(name)
 
     def mark(self) -> threading.Event:
         """Return an event that is set once everything sent before has arrived."""
@@ -129,10 +139,10 @@ class Messenger:
             else:
                 self._send(item)
 
-    def _send(self, top: str) -> None:
+    def _send(self, name: Name) -> None:
         try:
-            self._forget(top)
+            self._forget(name)
         except FileNotFoundError:
             pass  # the kernel has forgotten it by itself
         except Exception:
-            log.exception("the kernel could not be told that %s has moved", top)
+            log.exception("the kernel could not be told that %r has moved", name.name)

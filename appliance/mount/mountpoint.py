@@ -17,6 +17,7 @@ FUSE_TYPE = "fuse.pfs"
 _DEVICE = Path("/dev/fuse")
 _CAP_SYS_ADMIN = 21
 _MNT_FORCE, _MNT_DETACH = 1, 2
+_MS_BIND = 4096
 _DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
 _UNMOUNT_S = 5.0
 _READ_AHEAD_KIB = 1024
@@ -31,7 +32,7 @@ def find_problem(directory: Path) -> str | None:
 
     What a dead process left there is no problem: mounting removes it.
     """
-    return _find_problem_of_machine() or _find_problem_of_place(directory)
+    return _find_problem_of_machine() or find_problem_of_place(directory)
 
 
 def _find_problem_of_machine() -> str | None:
@@ -52,7 +53,7 @@ def _may_mount() -> bool:
     return bool(int(effective, 16) >> _CAP_SYS_ADMIN & 1)
 
 
-def _find_problem_of_place(directory: Path) -> str | None:
+def find_problem_of_place(directory: Path) -> str | None:
     if is_stale(directory):
         return None
     if not directory.exists():
@@ -104,6 +105,17 @@ def remove_stale(directory: Path) -> None:
     while is_stale(directory):
         if not detach(directory):
             raise MountUnavailable(f"{directory} is the mount of a dead process and could not be unmounted")
+
+
+def bind(source: Path, directory: Path) -> None:
+    """Show a part of our mount at a directory too. Not from the thread that serves the mount. Raises MountUnavailable."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(os.fsencode(source), os.fsencode(directory), None, _MS_BIND, None) != 0:
+        number = ctypes.get_errno()
+        reason = os.strerror(number)
+        if number == errno.EPERM:
+            reason = "a further mount point is a bind mount, which only root may make; it is all below the first one too"
+        raise MountUnavailable(f"no mount at {directory}: {reason}")
 
 
 def detach(directory: Path, *, force: bool = False) -> bool:

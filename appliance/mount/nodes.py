@@ -3,6 +3,8 @@
     /                        Root        the user's repos
     /<repo>                  Directory   the commit that readers of `master` see
     /<repo>@<revision>       Directory   the commit of a branch, an id, an ancestor; not listed
+    /.view-<number>          View        what is shown at a further mount point; not listed
+    /.view-<number>/<repo>   Directory   as above
     /<repo>…/a/b             Directory or File of that commit
                              Place, for each of them in a writable branch
 
@@ -15,7 +17,8 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
 from appliance.errors import BranchNotFound, CommitNotFound, InvalidName, InvalidRequest, NotFound
-from appliance.names import DEFAULT_BRANCH, CommitId, is_commit_id, parse_revision
+from appliance.mount.tops import Top, is_within, parse_top
+from appliance.names import CommitId
 from appliance.store import blobs, listings, repos, snapshots
 from appliance.store.commits import get_commit, get_repo_id
 from appliance.store.database import Db
@@ -38,6 +41,32 @@ class Root:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """The top of a view: the names that were asked for, or all repos where none was; `modified_ns` is when it was made."""
+
+    number: int
+    modified_ns: int
+    tops: tuple[Top, ...] = ()
+    writable: bool = False
+
+    @property
+    def key(self) -> Key:
+        """What makes a node the same node."""
+        return ("view", self.number, self.modified_ns)
+
+    @property
+    def name(self) -> str:
+        """What it is called in the mount."""
+        return f".view-{self.number}"
+
+    def parse(self, name: str) -> Top | None:
+        """Return what a name in it leads to, None for names that it can not have."""
+        if not self.tops:
+            return None if "@" in name else Top(name, view=self.number, writable=self.writable)
+        return next((top for top in self.tops if top.repo == name), None)
+
+
+@dataclass(frozen=True, slots=True)
 class Directory:
     """A directory of a commit, reached by the name `top`. Without a commit it is empty: there is nothing to read yet.
 
@@ -45,19 +74,19 @@ class Directory:
     node, each look at one would move the other, and with it the working directories in it.
     """
 
-    top: str
+    top: Top
     commit: CommitId | None
     path: str
 
     @property
     def key(self) -> Key:
         """What makes a node the same node."""
-        return (self.top, self.commit or "", self.path)
+        return (self.top.view, str(self.top), self.commit or "", self.path)
 
     @property
     def repo(self) -> str:
         """The repo that `top` names."""
-        return repo_of(self.top)
+        return self.top.repo
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +105,18 @@ class File:
 class Place:
     """A file or directory of a writable branch, reached by the name `top`; see `store.overlays` for origins."""
 
-    top: str
+    top: Top
     origin: Origin
     is_directory: bool
 
     @property
     def key(self) -> Key:
         """What makes a node the same node."""
-        return ("w", self.top, self.origin)
+        return ("w", self.top.view, str(self.top), self.origin)
 
 
-Node = Root | Directory | File | Place
+Fixed = Root | View | Directory | File
+Node = Fixed | Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +126,7 @@ class Found:
     `attributes_last`: they never change.
     """
 
-    node: Root | Directory | File
+    node: Fixed
     modified_ns: int
     name_lasts: bool = True
     attributes_last: bool = True
@@ -111,8 +141,10 @@ class Child:
     found: Found
 
 
-def describe(db: Db, node: Root | Directory | File) -> Found:
+def describe(db: Db, node: Fixed) -> Found:
     """Return a node as it is now. Raises NotFound if its commit is gone."""
+    if isinstance(node, View):
+        return Found(node, node.modified_ns, name_lasts=False)
     if isinstance(node, Root):
         return Found(node, node.modified_ns)
     if isinstance(node, File):
@@ -120,7 +152,7 @@ def describe(db: Db, node: Root | Directory | File) -> Found:
     return _describe_directory(db, node, _open(db, node))
 
 
-def find_child(db: Db, parent: Root | Directory, name: bytes) -> Found | None:
+def find_child(db: Db, parent: Root | View | Directory, name: bytes) -> Found | None:
     """Return what has a name in a directory, None for nothing and for what can be no name.
 
     Raises Conflict for a commit of a pipeline that is still at work, NotFound if the parent's commit is gone.
@@ -129,31 +161,23 @@ def find_child(db: Db, parent: Root | Directory, name: bytes) -> Found | None:
         text = name.decode()
     except UnicodeDecodeError:
         return None
-    return _find_top(db, text) if isinstance(parent, Root) else _find_below(db, parent, text)
+    if isinstance(parent, Directory):
+        return _find_below(db, parent, text)
+    top = parent.parse(text) if isinstance(parent, View) else parse_top(text)
+    return _find_top(db, top) if top is not None else None
 
 
-def iter_children(db: Db, parent: Root | Directory, after: str) -> Generator[Child, None, None]:
+def iter_children(db: Db, parent: Root | View | Directory, after: str) -> Generator[Child, None, None]:
     """Yield what a directory lists behind the mark `after`, always in the same order. Raises NotFound as `describe`."""
-    return _iter_tops(db, after) if isinstance(parent, Root) else _iter_below(db, parent, after)
+    return _iter_below(db, parent, after) if isinstance(parent, Directory) else _iter_tops(db, parent, after)
 
 
-def repo_of(top: str) -> str:
-    """Return the repo part of a name at the top."""
-    return top.partition("@")[0]
-
-
-def can_move(top: str) -> bool:
-    """Tell whether a name at the top may come to mean another commit: all but those by commit id may."""
-    _, at, revision = top.partition("@")
-    return not (at and is_commit_id(parse_revision(revision).name))
-
-
-def resolve(db: Db, top: str) -> CommitId | None:
+def resolve(db: Db, top: Top) -> CommitId | None:
     """Return the commit that a name at the top means now. Raises ApplianceError kinds if it means none any more."""
     return _root_of(top, _open_top(db, top)).commit
 
 
-def list_attributes(db: Db, node: Root | Directory | File) -> Mapping[bytes, bytes]:
+def list_attributes(db: Db, node: Fixed) -> Mapping[bytes, bytes]:
     """Return the extended attributes of a node. Raises NotFound if its commit is gone.
 
     A file's commit is the one that made this version of it.
@@ -197,7 +221,7 @@ def _describe_file(entry: Entry, snapshot: Snapshot) -> Found:
     return Found(File(entry), entry.modified_ns, name_lasts=not is_open)
 
 
-def _find_top(db: Db, top: str) -> Found | None:
+def _find_top(db: Db, top: Top) -> Found | None:
     try:
         snapshot = _open_top(db, top)
     except (NotFound, InvalidName, InvalidRequest):
@@ -205,24 +229,26 @@ def _find_top(db: Db, top: str) -> Found | None:
     return _describe_directory(db, _root_of(top, snapshot), snapshot)
 
 
-def _open_top(db: Db, top: str) -> Snapshot:
-    repo, at, revision = top.partition("@")
-    if at:
-        return snapshots.open_revision(db, repo, revision)
-    get_repo_id(db, repo)
+def _open_top(db: Db, top: Top) -> Snapshot:
+    if top.revision is not None and not (top.view and top.is_branch):
+        return snapshots.open_revision(db, top.repo, top.revision)
+    get_repo_id(db, top.repo)
     try:
-        return snapshots.open_branch(db, repo, DEFAULT_BRANCH)
+        return snapshots.open_branch(db, top.repo, top.branch)
     except BranchNotFound:
         return EMPTY
 
 
-def _root_of(top: str, snapshot: Snapshot) -> Directory:
+def _root_of(top: Top, snapshot: Snapshot) -> Directory:
     return Directory(top, snapshot.commit.id if snapshot.commit else None, "/")
 
 
 def _find_below(db: Db, parent: Directory, name: str) -> Found | None:
-    snapshot = _open(db, parent)
     path = _join(parent.path, name)
+    return _find(db, parent, _open(db, parent), path) if parent.top.is_visible(path) else None
+
+
+def _find(db: Db, parent: Directory, snapshot: Snapshot, path: str) -> Found | None:
     entry = snapshots.find(db, snapshot, path)
     if entry is not None:
         return _describe_file(entry, snapshot)
@@ -235,18 +261,33 @@ def _join(directory: str, name: str) -> str:
     return f"{directory.rstrip('/')}/{name}"
 
 
-def _iter_tops(db: Db, after: str) -> Generator[Child, None, None]:
-    for name in sorted(repo.name for repo in repos.iter_repos(db)):
-        found = _find_top(db, name) if name > after else None
+def _iter_tops(db: Db, parent: Root | View, after: str) -> Generator[Child, None, None]:
+    if isinstance(parent, View) and parent.tops:
+        names = sorted(top.repo for top in parent.tops)
+    else:
+        names = sorted(repo.name for repo in repos.iter_repos(db))
+    for name in names:
+        found = find_child(db, parent, name.encode()) if name > after else None
         if found is not None:
             yield Child(name, name, found)
 
 
 def _iter_below(db: Db, parent: Directory, after: str) -> Generator[Child, None, None]:
     snapshot = _open(db, parent)
+    if not is_within(parent.path, parent.top.path):
+        yield from _iter_above(db, parent, snapshot, after)
+        return
     for child in listings.iter_children(db, snapshot, parent.path, after=after):
         if child.entry is not None:
             yield Child(child.name, child.name, _describe_file(child.entry, snapshot))
         else:
             directory = Directory(parent.top, parent.commit, _join(parent.path, child.name))
             yield Child(child.name, child.name + "/", _describe_directory(db, directory, snapshot))
+
+
+def _iter_above(db: Db, parent: Directory, snapshot: Snapshot, after: str) -> Generator[Child, None, None]:
+    """Yield the one name in a directory above the path that is shown."""
+    name = parent.top.path[len(parent.path.rstrip("/")) + 1 :].partition("/")[0]
+    found = _find(db, parent, snapshot, _join(parent.path, name)) if not after else None
+    if found is not None:
+        yield Child(name, name, found)

@@ -13,6 +13,7 @@ import stat
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 from typing import Any, NoReturn, TypeVar
 
@@ -20,13 +21,15 @@ import pyfuse3
 
 from appliance.errors import ApplianceError
 from appliance.mount import nodes
+from appliance.mount.autocommit import Autocommit
 from appliance.mount.errnos import errno_of
 from appliance.mount.handles import Handle, Handles, Listing, OpenFile
-from appliance.mount.heads import Heads
+from appliance.mount.heads import Heads, Name
 from appliance.mount.inodes import Inode, Inodes
-from appliance.mount.nodes import Child, Directory, File, Found, Place, Root
+from appliance.mount.nodes import Child, Directory, File, Found, Place, Root, View
 from appliance.mount.staged import StagedFile
-from appliance.mount.writing import Shown, Writing
+from appliance.mount.tops import Top
+from appliance.mount.writing import Shown, Writable, Writing
 from appliance.store import Db, Store, blobs
 
 log = logging.getLogger(__name__)
@@ -100,19 +103,41 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     # Otherwise we would be asked for "." and ".." of directories whose parents the kernel has forgotten.
     supports_dot_lookup = False
 
-    def __init__(self, store: Store, heads: Heads, on_ready: Callable[[], None], tops: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, store: Store, heads: Heads, on_ready: Callable[[], None], writable: Writable, autocommit: bool = False
+    ) -> None:
         super().__init__()
         self._store = store
         self._heads = heads
         self._on_ready = on_ready
         self._inodes = Inodes(Root(time.time_ns()))
-        self.writing = Writing(store, tops, self._inodes)
+        self._views: dict[int, View] = {}
+        self.writing = Writing(store, writable, self._inodes)
+        self.autocommit = Autocommit(self.writing.commit) if autocommit else None
         self._files: Handles[OpenFile | StagedFile] = Handles()
         self._listings: Handles[Listing] = Handles()
         self._owner = (os.getuid(), os.getgid())
 
     def init(self) -> None:
         self._on_ready()
+
+    def add_view(self, tops: tuple[Top, ...], *, writable: bool = False) -> View:
+        """Make a view of some names, or of all repos where there are none. It has a name in the mount's root."""
+        number = max(self._views, default=0) + 1
+        placed = tuple(replace(top, view=number) for top in tops)
+        view = self._views[number] = View(number, time.time_ns(), placed, writable)
+        return view
+
+    def remove_view(self, view: View) -> None:
+        """Let nobody find a view any more."""
+        del self._views[view.number]
+
+    def locate(self, top: Top) -> Name | None:
+        """Return what the kernel knows a name at the top by; None if it can not know it any more."""
+        if not top.view:
+            return Name(pyfuse3.ROOT_INODE, top.name.encode())
+        view = self._views.get(top.view)
+        return Name(self._inodes.number(view), top.name.encode()) if view is not None else None
 
     def close(self) -> None:
         """Let go of what was open when the mount went away."""
@@ -157,10 +182,12 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     async def release(self, handle: Handle) -> None:
         opened = self._files.remove(handle)
-        if isinstance(opened, StagedFile):
-            self.writing.release(opened)
-        else:
+        if not isinstance(opened, StagedFile):
             opened.close()
+            return
+        place = self.writing.release(opened)
+        if opened.writing:
+            self._note_change(place)
 
     async def opendir(self, number: Inode, _context: object) -> Handle:
         return self._listings.add(Listing(self._get_directory(number)))
@@ -244,13 +271,20 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
             return self._describe(self.writing.describe(db, place))
 
     async def mkdir(self, parent: Inode, name: bytes, _mode: int, _context: object) -> pyfuse3.EntryAttributes:
-        return self._tell(await self.writing.make_directory(self._get_writable(parent), name))
+        place = self._get_writable(parent)
+        made = await self.writing.make_directory(place, name)
+        self._note_change(place)
+        return self._tell(made)
 
     async def unlink(self, parent: Inode, name: bytes, _context: object) -> None:
-        await self.writing.remove(self._get_writable(parent), name, directory=False)
+        place = self._get_writable(parent)
+        await self.writing.remove(place, name, directory=False)
+        self._note_change(place)
 
     async def rmdir(self, parent: Inode, name: bytes, _context: object) -> None:
-        await self.writing.remove(self._get_writable(parent), name, directory=True)
+        place = self._get_writable(parent)
+        await self.writing.remove(place, name, directory=True)
+        self._note_change(place)
 
     async def rename(
         self, parent: Inode, name: bytes, new_parent: Inode, new_name: bytes, flags: int, _context: object
@@ -259,6 +293,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         if source.top != target.top:
             raise pyfuse3.FUSEError(errno.EXDEV)
         await self.writing.rename(source, name, target, new_name, flags)
+        self._note_change(target)
 
     async def mknod(self, parent: Inode, *_arguments: object) -> NoReturn:
         self._refuse(parent)
@@ -280,6 +315,10 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         self._get_writable(number)
         raise pyfuse3.FUSEError(otherwise)
 
+    def _note_change(self, place: Place | None) -> None:
+        if self.autocommit is not None and place is not None:
+            self.autocommit.note(place.top.repo, place.top.branch)
+
     def _get_writable(self, number: Inode) -> Place:
         node = self._inodes.get(number)
         if not isinstance(node, Place):
@@ -291,19 +330,25 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     # -- nodes
 
-    def _get_directory(self, number: Inode) -> Root | Directory | Place:
+    def _get_directory(self, number: Inode) -> Root | View | Directory | Place:
         node = self._inodes.get(number)
         assert not isinstance(node, File), f"{node} is used as a directory"
         return node
 
-    def _find(self, db: Db, parent: Root | Directory | Place, name: bytes) -> Found | Shown | None:
+    def _find(self, db: Db, parent: Root | View | Directory | Place, name: bytes) -> Found | Shown | None:
         if isinstance(parent, Place):
             return self.writing.find(db, parent, name)
+        if isinstance(parent, Root) and name.startswith(b".view-"):
+            return self._find_view(db, name)
         found = nodes.find_child(db, parent, name)
-        return self._widen(db, found) if found is not None and isinstance(parent, Root) else found
+        return self._widen(db, found) if found is not None and isinstance(parent, (Root, View)) else found
+
+    def _find_view(self, db: Db, name: bytes) -> Found | None:
+        view = next((view for view in self._views.values() if view.name.encode() == name), None)
+        return nodes.describe(db, view) if view is not None else None
 
     def _iter_children(
-        self, db: Db, directory: Root | Directory | Place, mark: str
+        self, db: Db, directory: Root | View | Directory | Place, mark: str
     ) -> Generator[tuple[str, str, Found | Shown], None, None]:
         """Yield (name, mark, child) of a directory behind a mark."""
         if isinstance(directory, Place):
@@ -312,7 +357,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         children: Generator[Child, None, None] = nodes.iter_children(db, directory, mark)
         with closing(children):
             for child in children:
-                found = self._widen(db, child.found) if isinstance(directory, Root) else child.found
+                found = self._widen(db, child.found) if isinstance(directory, (Root, View)) else child.found
                 yield child.name, child.mark, found
 
     def _widen(self, db: Db, found: Found) -> Found | Shown:

@@ -9,10 +9,11 @@ pyfuse3 keeps its session in globals of its module, so a process has one mount a
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -21,9 +22,11 @@ import trio
 
 from appliance.errors import ApplianceError, Conflict
 from appliance.mount import committing, mountpoint
-from appliance.mount.guard import Guard
-from appliance.mount.heads import Heads, Messenger
+from appliance.mount.guard import Guard, wait_for_guards
+from appliance.mount.heads import Heads, Messenger, Name
 from appliance.mount.mountpoint import MountUnavailable, find_problem
+from appliance.mount.tops import Top
+from appliance.mount.views import Views
 from appliance.names import CommitId
 from appliance.store import Store, overlays
 
@@ -38,6 +41,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _MESSAGES_S = 0.2
+_COMMIT_S = 2.0
 _STOP_S = 5.0
 
 _only_one = threading.Lock()
@@ -65,18 +69,40 @@ class Mount:
         """Give up what is staged in a branch; raises and waits as `commit`."""
         return self._session.call(lambda writing: writing.discard(repo, branch))
 
+    def show(self, directory: Path, tops: tuple[Top, ...], *, writable: bool = False) -> None:
+        """Show a view at a further directory: some names, or without any all repos; from a thread that may wait.
+
+        `writable` is for the latter. Raises MountUnavailable.
+        """
+        self._session.views.show(directory, tops, writable=writable)
+
+    def hide(self, directory: Path) -> list[tuple[str, str, CommitId]]:
+        """Commit what is staged in a view, take it away, and return the commits with their repos and branches.
+
+        Raises NotFound if there is none at `directory`, and what `commit` raises: then it stays.
+        """
+        return self._session.views.hide(directory)
+
+    def list_views(self) -> list[Path]:
+        """Return where views are."""
+        return self._session.views.list()
+
 
 @asynccontextmanager
-async def open_mount(store: Store, directory: Path, writable: frozenset[str] = frozenset()) -> AsyncIterator[Mount]:
+async def open_mount(
+    store: Store, directory: Path, writable: frozenset[str] = frozenset(), *, strict: bool = False, autocommit: bool = False
+) -> AsyncIterator[Mount]:
     """Show the store at `directory` from the time this is entered until it is left, whoever still uses it then.
 
     What a dead process left mounted there is removed first. Raises MountUnavailable. Afterwards files that are still open
     fail with ENOTCONN or ECONNABORTED. The mount goes away with the process, also after a `kill -9`.
 
     `writable` names branches that can be changed, as they are named in the mount, or `*` for master of every repo. What is
-    staged there is committed in the end; what can not be, stays staged.
+    staged there is committed in the end; what can not be, or not within seconds, stays staged. With `autocommit` it is
+    committed soon after each change. `strict` is Pachyderm's rule for new names.
     """
-    session = await trio.to_thread.run_sync(_start, store, directory, writable)
+    wanted = Settings(writable, strict, autocommit)
+    session = await trio.to_thread.run_sync(_start, store, directory, wanted)
     try:
         yield Mount(directory, session)
     finally:
@@ -84,13 +110,23 @@ async def open_mount(store: Store, directory: Path, writable: frozenset[str] = f
             await trio.to_thread.run_sync(session.stop)
 
 
-def _start(store: Store, directory: Path, writable: frozenset[str]) -> "_Session":
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `open_mount` was told."""
+
+    writable: frozenset[str]
+    strict: bool
+    autocommit: bool
+
+
+def _start(store: Store, directory: Path, settings: Settings) -> "_Session":
+    wait_for_guards(_guard_lock(store))
     mountpoint.remove_stale(directory)
     if problem := find_problem(directory):
         raise MountUnavailable(problem)
     if not _only_one.acquire(blocking=False):
         raise MountUnavailable("this process has a mount already")
-    session = _Session(store, directory.resolve(), writable)
+    session = _Session(store, directory.resolve(), settings)
     try:
         session.start()
     except BaseException:
@@ -102,15 +138,16 @@ def _start(store: Store, directory: Path, writable: frozenset[str]) -> "_Session
 class _Session:
     """The mount's thread. The methods without underscore are called from other threads and block."""
 
-    def __init__(self, store: Store, directory: Path, writable: frozenset[str]) -> None:
+    def __init__(self, store: Store, directory: Path, settings: Settings) -> None:
         self._store = store
-        self._writable = writable
-        self._writing: Writing | None = None
+        self._settings = settings
+        self._operations: Operations | None = None
         self._directory = directory
+        self.views = Views(store, directory, self, _guard_lock(store))
         self._ready: Future[None] = Future()
         self._token: trio.lowlevel.TrioToken | None = None
         self._messenger = Messenger(_forget)
-        self._heads = Heads(store, self._wake, self._messenger.send)
+        self._heads = Heads(store, self._wake, self._forget_top)
         self._thread = threading.Thread(target=self._run, name="mount", daemon=True)
 
     def start(self) -> None:
@@ -128,29 +165,52 @@ class _Session:
 
     def call(self, work: "Callable[[Writing], Awaitable[T]]") -> T:
         """Run something on the mount's loop and wait for it. Raises Conflict if the mount has ended."""
-        assert self._writing is not None, "the mount has not begun"
+        with self._not_ended():
+            return trio.from_thread.run(work, self.operations.writing, trio_token=self._token)
+
+    def call_sync(self, work: "Callable[[Operations], T]") -> T:
+        """The same of something that does not wait."""
+        with self._not_ended():
+            return trio.from_thread.run_sync(work, self.operations, trio_token=self._token)
+
+    @contextmanager
+    def _not_ended(self) -> Iterator[None]:
         try:
-            return trio.from_thread.run(work, self._writing, trio_token=self._token)
+            yield
         except trio.RunFinishedError:
             raise Conflict(f"the mount at {self._directory} has ended") from None
 
+    @property
+    def operations(self) -> "Operations":
+        assert self._operations is not None, "the mount has not begun"
+        return self._operations
+
     def _commit_all(self) -> None:
+        """Commit what is staged; where nothing was to be written, what is staged is of another time and stays."""
         with self._store.snapshot() as db:
             staged = overlays.list_views(db)
-        for repo, branch, _ in staged if self._writable else ():
+        for repo, branch, _ in staged if self._settings.writable or self.views.are_writable() else ():
             try:
                 self.call(methodcaller("commit", repo, branch))
             except ApplianceError as error:
                 log.warning("changes in %s@%s stay staged: %s", repo, branch, error)
+            except Exception:
+                log.exception("changes in %s@%s could not be committed", repo, branch)
+
+    def _commit_in_time(self) -> None:
+        """Commit what is staged as far as that takes seconds: whoever stops us kills us if we take longer."""
+        thread = threading.Thread(target=self._commit_all, name="mount-commit", daemon=True)
+        thread.start()
+        thread.join(_COMMIT_S)
+        self.operations.writing.stopping.set()
+        thread.join(_STOP_S)
 
     def stop(self) -> None:
         """Commit what is staged, unmount, whoever still uses it, and wait for the thread."""
         import pyfuse3
 
-        try:
-            self._commit_all()
-        except Exception:
-            log.exception("what is staged could not be committed")
+        self._commit_in_time()
+        self.views.close()
         # First, while there is still somebody to answer the lookups that it may have to wait for.
         if not self._messenger.close(_MESSAGES_S):
             mountpoint.detach(self._directory, force=True)
@@ -162,6 +222,10 @@ class _Session:
             log.error("the mount at %s does not end", self._directory)
         else:
             _only_one.release()
+
+    def _forget_top(self, top: Top) -> None:
+        if (name := self.operations.locate(top)) is not None:
+            self._messenger.send(name)
 
     def _wake(self) -> None:
         if self._token is not None:
@@ -183,13 +247,16 @@ class _Session:
             import pyfuse3
 
             from appliance.mount.operations import Operations
+            from appliance.mount.writing import Writable
         except ImportError as error:  # found, but its library is not
             raise MountUnavailable(f"pyfuse3 can not be loaded: {error}") from None
         committing.sweep(self._store)
-        operations = Operations(self._store, self._heads, lambda: self._ready.set_result(None), self._writable)
-        self._writing = operations.writing
+        writable = Writable(self._settings.writable, self._settings.strict)
+        ready = partial(self._ready.set_result, None)
+        operations = Operations(self._store, self._heads, ready, writable, self._settings.autocommit)
+        self._operations = operations
         _init(operations, self._directory)
-        guard = Guard(self._directory)
+        guard = Guard(self._directory, _guard_lock(self._store))
         try:
             self._messenger.start()
             self._store.listen(self._heads.announce)
@@ -205,9 +272,17 @@ class _Session:
         import pyfuse3
 
         self._token = trio.lowlevel.current_trio_token()
-        await pyfuse3.main()
+        async with trio.open_nursery() as nursery:
+            if self.operations.autocommit is not None:
+                nursery.start_soon(self.operations.autocommit.run)
+            await pyfuse3.main()
+            nursery.cancel_scope.cancel()
         if not self._ready.done():
             raise MountUnavailable(f"the mount at {self._directory} was taken away at once")
+
+
+def _guard_lock(store: Store) -> Path:
+    return store.directory / "mount-guard"
 
 
 def _init(operations: "Operations", directory: Path) -> None:
@@ -225,8 +300,8 @@ def _options() -> set[str]:
     return {"fsname=pfs", "subtype=pfs", *(("allow_other",) if os.geteuid() == 0 else ())}
 
 
-def _forget(top: str) -> None:
-    """Have the kernel forget a name at the top. Waits for lookups there that are under way."""
+def _forget(name: Name) -> None:
+    """Have the kernel forget a name. Waits for lookups in its directory that are under way."""
     import pyfuse3
 
-    pyfuse3.invalidate_entry(pyfuse3.ROOT_INODE, top.encode())
+    pyfuse3.invalidate_entry(name.parent, name.name)

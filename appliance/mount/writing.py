@@ -7,6 +7,7 @@ the store's writes are; bytes are when the program asks for that (`fsync`), and 
 import errno
 import os
 import stat
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from appliance.mount.handles import OpenFile
 from appliance.mount.inodes import Inode, Inodes
 from appliance.mount.nodes import Place, list_file_attributes
 from appliance.mount.staged import EXECUTABLE, PLAIN, StagedFile
-from appliance.names import DEFAULT_BRANCH, CommitId, Revision, is_commit_id, parse_revision
+from appliance.mount.tops import Top
+from appliance.names import CommitId, check_path
 from appliance.store import Db, Store, blobs, history, overlays
 from appliance.store.overlays import Item, NodeKind, Origin, View
 
@@ -42,30 +44,46 @@ class Shown:
     modified_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Writable:
+    """What can be changed: branches by their names at the top of the mount, or master everywhere for `*`.
+
+    `strict` is Pachyderm's rule for names.
+    """
+
+    tops: frozenset[str] = frozenset()
+    strict: bool = False
+
+
 class Writing:
-    """The writable branches of a mount, by their names at its top: those in `tops`, or master everywhere for `*`.
+    """The writable branches of a mount and of its views.
 
     Only `commit` waits for anything but the disk; changes wait for it.
     """
 
-    def __init__(self, store: Store, tops: frozenset[str], inodes: Inodes) -> None:
-        self._store, self._tops, self._inodes = store, tops, inodes
+    def __init__(self, store: Store, writable: Writable, inodes: Inodes) -> None:
+        self._store, self._inodes = store, inodes
+        self._tops, self._strict = writable.tops, writable.strict
         self._files = committing.staged_files(store)
         self._open: defaultdict[Place, list[StagedFile]] = defaultdict(list)
         self._lock = trio.Lock()
+        self.stopping = threading.Event()
+        """Once it is set, commits that are under way are given up."""
 
-    def is_writable(self, db: Db, top: str) -> bool:
+    def is_writable(self, db: Db, top: Top) -> bool:
         """Tell whether changes are taken below a name at the top that exists: never on output branches and commits."""
-        if top not in self._tops and (ALL not in self._tops or "@" in top):
-            return False
-        repo, branch = target_of(top)
-        if is_commit_id(branch) or parse_revision(branch) != Revision(branch):
+        if not self._is_wanted(top) or not top.is_branch:
             return False
         try:
-            history.check_branch_writable(db, repo, branch)
+            history.check_branch_writable(db, top.repo, top.branch)
         except ApplianceError:
             return False
         return True
+
+    def _is_wanted(self, top: Top) -> bool:
+        if top.view:
+            return top.writable
+        return str(top) in self._tops or (ALL in self._tops and top.revision is None)
 
     # -- looking
 
@@ -95,7 +113,7 @@ class Writing:
         for name, mark, item in overlays.iter_children(db, view, parent.origin, after):
             yield name, mark, self._show(view, parent.top, item)
 
-    def _show(self, view: View, top: str, item: Item) -> Shown:
+    def _show(self, view: View, top: Top, item: Item) -> Shown:
         place = Place(top, item.origin, item.is_directory)
         if item.is_directory:
             commit = view.base.commit
@@ -137,14 +155,15 @@ class Writing:
         self._open[place].append(opened)
         return opened
 
-    def release(self, opened: StagedFile) -> None:
-        """Note that nobody has it open any more, and close it."""
-        for place, files in list(self._open.items()):
-            if opened in files:
-                files.remove(opened)
-                if not files:
-                    del self._open[place]
+    def release(self, opened: StagedFile) -> Place | None:
+        """Note that nobody has it open any more, close it, and return what it was."""
+        released = next((place for place, files in self._open.items() if opened in files), None)
+        if released is not None:
+            self._open[released].remove(opened)
+            if not self._open[released]:
+                del self._open[released]
         opened.close()
+        return released
 
     async def _stage(self, place: Place, *, keep: bool = True) -> str:
         """Return the name of the bytes of a file that can be changed, copied if need be."""
@@ -229,6 +248,8 @@ class Writing:
             if replaced is not None and replaced.origin == item.origin:
                 return
             old_text, new_text = name.decode(), _text(new_name)
+            if self._strict:
+                check_path(f"/{new_text}", strict=True)
             self._change(
                 parent.top,
                 lambda db, view: overlays.rename(db, view, item, parent.origin, old_text, new_parent.origin, new_text),
@@ -250,6 +271,8 @@ class Writing:
 
     def _free_name(self, parent: Place, name: bytes) -> str:
         text = _text(name)
+        if self._strict:
+            check_path(f"/{text}", strict=True)
         with self._store.snapshot() as db:
             if overlays.find_child(db, _view(db, parent.top), parent.origin, text) is not None:
                 raise pyfuse3.FUSEError(errno.EEXIST)
@@ -259,9 +282,8 @@ class Writing:
         if item.node is not None and item.node.file is not None:
             self._files.remove([item.node.file])
 
-    def _change(self, top: str, change: Callable[[Db, View], T]) -> T:
-        repo, branch = target_of(top)
-        return self._store.write(lambda db: change(db, overlays.begin(db, repo, branch)))
+    def _change(self, top: Top, change: Callable[[Db, View], T]) -> T:
+        return self._store.write(lambda db: change(db, overlays.begin(db, top.repo, top.branch)))
 
     # -- committing
 
@@ -271,7 +293,7 @@ class Writing:
             self._check_closed(repo, branch)
             held = self._locate(repo, branch)
             committed = await trio.to_thread.run_sync(
-                lambda: committing.commit(self._store, repo, branch, overwrite=overwrite)
+                lambda: committing.commit(self._store, repo, branch, overwrite=overwrite, go_on=self._go_on)
             )
             if committed is not None:
                 self._rebind(held)
@@ -283,9 +305,13 @@ class Writing:
             self._check_closed(repo, branch)
             return await trio.to_thread.run_sync(committing.discard, self._store, repo, branch)
 
+    def _go_on(self) -> None:
+        if self.stopping.is_set():
+            raise Conflict("the time to commit it is up")
+
     def _check_closed(self, repo: str, branch: str) -> None:
         for place, files in self._open.items():
-            if target_of(place.top) == (repo, branch) and any(opened.writing for opened in files):
+            if _leads_to(place, repo, branch) and any(opened.writing for opened in files):
                 with self._store.snapshot() as db:
                     view = _view(db, place.top)
                     item = overlays.find_item(db, view, place.origin)
@@ -297,7 +323,7 @@ class Writing:
         found = []
         with self._store.snapshot() as db:
             for number, node in self._inodes.items():
-                if isinstance(node, Place) and target_of(node.top) == (repo, branch):
+                if isinstance(node, Place) and _leads_to(node, repo, branch):
                     try:
                         origin: Origin = overlays.get_path(db, _view(db, node.top), node.origin)
                     except ApplianceError:
@@ -311,14 +337,12 @@ class Writing:
                 self._inodes.rebind(number, place)
 
 
-def target_of(top: str) -> tuple[str, str]:
-    """Return the repo and branch of a name at the top."""
-    repo, _, branch = top.partition("@")
-    return repo, branch or DEFAULT_BRANCH
+def _leads_to(place: Place, repo: str, branch: str) -> bool:
+    return (place.top.repo, place.top.branch) == (repo, branch)
 
 
-def _view(db: Db, top: str) -> View:
-    return overlays.open_view(db, *target_of(top))
+def _view(db: Db, top: Top) -> View:
+    return overlays.open_view(db, top.repo, top.branch)
 
 
 def _item(db: Db, place: Place) -> Item:

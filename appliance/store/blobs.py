@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,10 +180,11 @@ class Blobs:
         """Return an empty receiver for one blob."""
         return Receiver(self._staging, durable=self._durable)
 
-    def copy_in(self, file: Path) -> StagedBlob:
-        """Stage a copy of a file. Blocks for the disk."""
+    def copy_in(self, file: Path, go_on: Callable[[], None] = lambda: None) -> StagedBlob:
+        """Stage a copy of a file. Blocks for the disk. `go_on` is called for each piece and may raise to give up."""
         with self.receive() as receiver, file.open("rb", buffering=0) as source:
             while piece := source.read(READ_BYTES):
+                go_on()
                 receiver.write(piece)
             return receiver.finish()
 

@@ -58,7 +58,7 @@ def test_every_command_is_there() -> None:
         *("inspect transaction", "list transaction", "delete transaction"),
         "delete all",
         *("fsck", "garbage-collect", "export", "import"),
-        *("status", "commit", "discard"),
+        *("mount", "unmount", "status", "commit", "discard"),
         *("auth activate", "auth deactivate", "auth rotate-root-token", "auth roles-for-permission"),
         *("auth whoami", "auth login", "auth logout", "auth use-auth-token"),
         *("auth get-auth-token", "auth get-robot-token", "auth revoke"),

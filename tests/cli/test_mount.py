@@ -1,4 +1,4 @@
-"""`status`, `commit` and `discard` of what was changed in the mount."""
+"""Further mount points, and `status`, `commit` and `discard` of what was changed in the mount."""
 
 import os
 from collections.abc import Iterator
@@ -51,3 +51,43 @@ def test_discarded_changes_are_gone(sh: Shell, place: Path) -> None:
     (place / "data/foo").write_bytes(b"mine")
     sh("discard", "data@master")
     assert list((place / "data").iterdir()) == []
+
+
+@pytest.fixture
+def further(tmp_path: Path) -> Path:
+    if os.geteuid() != 0:
+        pytest.skip("only root may make bind mounts")
+    place = tmp_path / "further"
+    place.mkdir()
+    return place
+
+
+def test_mount_shows_repos_at_a_further_place_until_unmount(sh: Shell, further: Path) -> None:
+    for repo in ("data", "other"):
+        sh("create", "repo", repo)
+    sh("put", "file", "data@master:/foo", stdin=b"foo")
+    sh("mount", str(further), "-r", "data@master:/foo+r", "-r", "other@staging+rw")
+    assert (further / "data/foo").read_bytes() == b"foo"
+    (further / "other/new").write_bytes(b"new")
+    made = sh("unmount", str(further)).out.strip()
+    branch, _, commit = made.partition("=")
+    assert (branch, sh("get", "file", f"other@{commit}:/new").out) == ("other@staging", "new")
+    assert list(further.iterdir()) == []
+
+
+def test_unmount_all_names_what_it_takes_away(sh: Shell, further: Path) -> None:
+    assert sh("unmount", "-a").out == "No mounts found.\n"
+    sh("mount", str(further), "--write")
+    said = sh("unmount", "--all", "--yes").out
+    assert said == f"This will unmount the following filesystems:\n{further}\n"
+    assert not mountpoint.find_mount(further)
+
+
+def test_unmount_wants_to_know_what(sh: Shell, place: Path) -> None:
+    assert sh.refused("unmount") == (2, "nothing to unmount specify a mounted filesystem or --all")
+    assert sh.refused("unmount", str(place)) == (2, f"{place} is the mount of `serve` and ends with it")
+
+
+def test_wrong_specs_are_refused(sh: Shell, further: Path) -> None:
+    assert sh.refused("mount", str(further), "-r", "data+x") == (2, "invalid format \"data+x\": unrecognized mode: 'x'")
+    assert sh.refused("mount", str(further), "-r", "none")[1] == "repo none not found"

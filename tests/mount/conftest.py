@@ -31,8 +31,9 @@ class Mounted:
 class Serving:
     """`open_mount` in a thread of its own, as an application would run it."""
 
-    def __init__(self, store: Store, directory: Path, *writable: str) -> None:
+    def __init__(self, store: Store, directory: Path, *writable: str, strict: bool = False, autocommit: bool = False) -> None:
         self._store, self._directory, self._writable = store, directory, frozenset(writable)
+        self._options = {"strict": strict, "autocommit": autocommit}
         self._up = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -64,7 +65,7 @@ class Serving:
 
     async def _serve(self) -> None:
         self._mount: Mount
-        async with open_mount(self._store, self._directory, self._writable) as self._mount:
+        async with open_mount(self._store, self._directory, self._writable, **self._options) as self._mount:
             self._token, self._down = trio.lowlevel.current_trio_token(), trio.Event()
             self._up.set()
             await self._down.wait()

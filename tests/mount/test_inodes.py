@@ -2,10 +2,11 @@
 
 from appliance.mount.inodes import ROOT, Inodes, hash_key
 from appliance.mount.nodes import Directory, Root
+from appliance.mount.tops import Top
 from appliance.names import new_commit_id
 
 COMMIT = new_commit_id()
-A, B, C = (Directory("data", COMMIT, path) for path in ("/a", "/b", "/c"))
+A, B, C = (Directory(Top("data"), COMMIT, path) for path in ("/a", "/b", "/c"))
 
 
 def _colliding() -> Inodes:

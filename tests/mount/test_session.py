@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,15 @@ def test_killed_process_leaves_no_mount(place, tmp_path):
     serve_and_die(tmp_path / "dead", place, GUARDED)
     wait_unmounted(place)
     assert names(place) == []
+
+
+def test_a_restart_right_after_a_kill_keeps_its_mount(place, tmp_path):
+    data = tmp_path / "again"
+    for _ in range(5):
+        serve_and_die(data, place, GUARDED)
+    with closing(Store(data, "fast")) as store, Serving(store, place):
+        create_repos(store, "data")
+        assert names(place) == ["data"]
 
 
 def test_mount_taken_away_by_somebody_else_ends_quietly(store, place, quiet):

@@ -264,3 +264,16 @@ def test_staged_changes_outlive_a_killed_process(tmp_path, place):
         with Serving(store, place, "*"):
             assert (place / "data/dir/new").read_text() == "kept"
         assert committed(store) == {"/dir/new": b"kept"}
+
+
+def test_strict_names_are_refused_when_they_are_made(store, place, quiet):
+    create_repos(store, "data")
+    with Serving(store, place, "data", strict=True):
+        for name in ("sta*r", "ümlaut", "a@b"):
+            for change in (os.mkdir, lambda path: path.write_bytes(b"")):
+                with refused(errno.EINVAL):
+                    change(place / "data" / name)
+        (place / "data/plain").write_bytes(b"")
+        with refused(errno.EINVAL):
+            os.rename(place / "data/plain", place / "data/quest?ion")
+    assert committed(store) == {"/plain": b""}
