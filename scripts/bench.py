@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_external
+import bench_pipelines
 import bench_store
 import boto3
 import boto3.s3.transfer
@@ -777,6 +778,7 @@ TABLES: dict[str, tuple[str, Callable[[argparse.Namespace, Path], dict[str, Any]
     "s3": ("the S3 gateway beside moto's server and rclone serve s3", run_s3),
     "large": ("objects of 4 and 5 GiB, and the memory they take", run_large),
     "external": ("other stores' objects coming in and going out, beside rclone and aws", bench_external.measure),
+    "pipelines": ("what datums cost beside their commands", bench_pipelines.measure),
     "store": ("the store with a million files beside one with few", bench_store.measure),
 }
 

@@ -6,6 +6,7 @@
     scheduler    plan(): what should run now (pure); and the loop around it
     runner       one job from claim to finished commit
     worker       one datum and its tries
+    slots        how many commands run at once, and in which order
     place        where a datum runs: its /pfs, its environment, its sidecar
     restarting   tries that are to begin anew
     doors        what jobs are handed from outside

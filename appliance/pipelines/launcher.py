@@ -6,7 +6,8 @@ nothing slow to import. It has one thread; a forked child may therefore do as it
 
 Messages are a length (four bytes, big endian) and JSON, over the socket that is standard input:
 
-    to the launcher     {"op": "run", "run": 7, "argv", "env", "cwd", "user", "private_pfs", "binds"}
+    to the launcher     {"op": "run", "run": 7, "argv", "env", "cwd", "user", "private_pfs", "binds",
+                         "variables"}
                         and with its length the descriptors for standard input, output and error
                         {"op": "signal", "run": 7, "signal": 15}
     from the launcher   {"run": 7, "pid": 4711}                         the process, also its group; before user code
@@ -105,7 +106,7 @@ def clone(flags: int) -> int:
     return pid
 
 
-def private_pfs(binds: list[dict[str, Any]]) -> None:
+def private_pfs(binds: list[dict[str, Any]], variables: str) -> None:
     """Give this process its own /pfs of exactly these binds, all of it read-only except those marked writable.
 
     It must have a mount namespace of its own. The sources are looked up in the host's tree, so they may lie below the host's
@@ -115,7 +116,7 @@ def private_pfs(binds: list[dict[str, Any]]) -> None:
     if PFS.strip("/") not in os.listdir("/"):  # a stat would ask whatever is mounted there, dead or alive
         with _step(f"build a root directory with a {PFS} in it"):
             new_root()
-    build_pfs(binds)
+    build_pfs(binds, variables)
     os.umask(umask)
 
 
@@ -151,8 +152,8 @@ def own_proc() -> None:
     _mount("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "proc")
 
 
-def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY)
+def _write(path: str, text: str, flags: int = 0) -> None:
+    fd = os.open(path, os.O_WRONLY | flags, 0o644)
     try:
         os.write(fd, text.encode())
     finally:
@@ -188,7 +189,7 @@ def _mirror(entry: os.DirEntry[str]) -> None:
         _mount(entry.path, f"/{entry.name}", MS_BIND | MS_REC)
 
 
-def build_pfs(binds: list[dict[str, Any]]) -> None:
+def build_pfs(binds: list[dict[str, Any]], variables: str) -> None:
     """Mount a small tmpfs with the binds in it over /pfs.
 
     It is put together elsewhere and then moved, for a source may lie below the /pfs that it will cover.
@@ -198,6 +199,9 @@ def build_pfs(binds: list[dict[str, Any]]) -> None:
     for bind in binds:
         with _step(f"bind {bind['source']} to {bind['target']}"):
             _bind(bind["source"], WORKBENCH + bind["target"].removeprefix(PFS), writable=bind["writable"])
+    if variables:
+        with _step(f"write {PFS}/.env"):
+            _write(f"{WORKBENCH}/.env", variables, os.O_CREAT | os.O_EXCL)
     with _step(f"mount {PFS}"):
         _make_read_only(WORKBENCH)
         _mount(WORKBENCH, PFS, MS_MOVE)
@@ -239,7 +243,7 @@ def run_child(request: dict[str, Any], fds: list[int], channel: socket.socket, l
         os.setsid()
         if request["private_pfs"]:
             own_namespace()
-            private_pfs(request["binds"])
+            private_pfs(request["binds"], request["variables"])
             channel.sendall(str(_namespace("self")).encode())
         become_user_code(request, fds, channel, launcher_pid)
 
@@ -247,25 +251,25 @@ def run_child(request: dict[str, Any], fds: list[int], channel: socket.socket, l
 def run_first(request: dict[str, Any], fds: list[int], channel: socket.socket, result: int, isolation: Isolation) -> NoReturn:
     """Be the first process of a PID namespace: prepare it, start user code in it, and end with that.
 
-    How user code ended is written to `result`; our own status could not tell all of it. Once we are gone so is everything.
+    How user code ended is written to `result` once nothing of it lives: to give up its mounts the kernel lets our own end
+    wait, for milliseconds on a busy machine. If we are killed the kernel kills everything.
     """
     with _reporting(channel):
         close_others({*fds, channel.fileno(), result})
         forget_signals()
         os.setsid()
         isolation.enter()
-        private_pfs(request["binds"])
+        private_pfs(request["binds"], request["variables"])
         with _step("mount /proc"):
             own_proc()
         _die_with_peer(channel)
-        pid = os.fork()
-        if pid == 0:
-            os.setsid()
-            become_user_code(request, fds, channel, None)
+        pid = start_user_code(request, fds, channel)
         channel.close()
         for fd in fds:
             os.close(fd)
-        os.write(result, str(wait_for(pid)).encode())
+        status = wait_for(pid)
+        end_all_others()
+        os.write(result, str(status).encode())
         os._exit(0)
 
 
@@ -293,6 +297,45 @@ def become_user_code(request: dict[str, Any], fds: list[int], channel: socket.so
     execute(request)
 
 
+def start_user_code(request: dict[str, Any], fds: list[int], channel: socket.socket) -> int:
+    """Start the command of a request in a session of its own and return its number. Raises StepFailed.
+
+    Spawning copies nothing of us, which forking does page by page; but it can not become another user.
+    """
+    if request["user"] is None:
+        channel.recv(1)
+        with _step(f"enter {request['cwd']}"):
+            os.chdir(request["cwd"])
+        with _step(f"execute {request['argv'][0]}"):
+            return spawn(request["argv"], request["env"], fds)
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        become_user_code(request, fds, channel, None)
+    return pid
+
+
+def spawn(argv: list[str], env: dict[str, str], fds: list[int]) -> int:
+    """Start a program as `execvpe` would find it, with these streams. Raises OSError, ValueError."""
+    streams = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(fds)]
+    return os.posix_spawn(find_program(argv[0], env), argv, env, file_actions=streams, setsid=True)
+
+
+def find_program(name: str, env: dict[str, str]) -> str:
+    """Return the path of a program; a name without a slash is looked for in PATH. Raises OSError."""
+    if "/" in name:
+        return name
+    found = None
+    for directory in env.get("PATH", os.defpath).split(os.pathsep):
+        path = f"{directory or '.'}/{name}"
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+        found = found or (path if os.access(path, os.F_OK) else None)
+    if found is not None:
+        return found  # to hear from the kernel what is wrong with it
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
 def execute(request: dict[str, Any]) -> NoReturn:
     """Change into the command of a request. Raises StepFailed."""
     with _step(f"enter {request['cwd']}"):
@@ -308,6 +351,15 @@ def close_others(kept: set[int]) -> None:
         os.closerange(start, fd)
         start = fd + 1
     os.closerange(start, os.sysconf("SC_OPEN_MAX"))
+
+
+def end_all_others() -> None:
+    """As the first process of a PID namespace, kill and bury all others in it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
 
 
 def wait_for(pid: int) -> int:
@@ -384,13 +436,15 @@ _NAMESPACES = (CLONE_NEWNS | CLONE_NEWPID, CLONE_NEWNS | CLONE_NEWPID | CLONE_NE
 class Run:
     """One run from its fork until nothing of it is left. `status` and `killed_by` are set when the leader is gone.
 
-    With a PID namespace `pid` is the first process in it, and `result` is where that says how user code ended.
+    With a PID namespace `pid` is the first process in it, and `result` is where that says how user code ended, when all of
+    it has.
     """
 
     def __init__(self, number: int, pid: int, channel: socket.socket, result: int | None) -> None:
         self.number = number
         self.pid = pid
-        self.result = result
+        self.isolated = result is not None
+        self.result = result  # None once it was read
         self.channel: socket.socket | None = channel  # None once it was read to its end
         self.report = b""
         self.namespace: int | None = None  # None without one of its own
@@ -414,15 +468,23 @@ class Run:
     def note_end(self, dead: os.waitid_result) -> None:
         """Take in how the leader ended."""
         self.ended = True
-        if self.result is None:
+        if not self.isolated:
             exited = dead.si_code == os.CLD_EXITED
             self.status, self.killed_by = (dead.si_status, None) if exited else (None, dead.si_status)
-            return
+        else:  # without a result: nothing else ends the first process of a namespace
+            self.killed_by = signal.SIGKILL
+
+    def note_result(self) -> bool:
+        """Take in how user code ended, and tell whether it did: the first process may have been killed instead."""
+        assert self.result is not None
         told = os.read(self.result, 64)
         os.close(self.result)
-        status = int(told) if told else signal.SIGKILL  # nothing else ends the first process of a namespace
-        exited = os.WIFEXITED(status)
-        self.status, self.killed_by = (os.WEXITSTATUS(status), None) if exited else (None, os.WTERMSIG(status))
+        self.result = None
+        if told:
+            self.ended, status = True, int(told)
+            exited = os.WIFEXITED(status)
+            self.status, self.killed_by = (os.WEXITSTATUS(status), None) if exited else (None, os.WTERMSIG(status))
+        return self.ended
 
     def owns(self, pid: int) -> bool:
         """Whether a child of the launcher belongs to this run."""
@@ -439,6 +501,7 @@ class Launcher:
         self.control = control
         self.pid = os.getpid()
         self.runs: dict[int, Run] = {}
+        self.may_have_orphans = False  # of runs without a PID namespace
         self.isolation: Isolation | None = None  # found out by the first run that wants some
         self.wake_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
@@ -474,6 +537,8 @@ class Launcher:
             assert run.channel is not None
             self.runs[run.number] = run
             self.selector.register(run.channel, selectors.EVENT_READ, lambda: self.note_start(run))
+            if run.result is not None:
+                self.selector.register(run.result, selectors.EVENT_READ, lambda: self.note_result(run))
             self.send({"run": run.number, "pid": run.pid})
             run.channel.shutdown(socket.SHUT_WR)
         finally:
@@ -492,6 +557,7 @@ class Launcher:
             stack.enter_context(ours)
             run = self.fork_first(request, fds, theirs, isolation) if isolation and isolation.flags else None
             if run is None:
+                self.may_have_orphans = True
                 pid, result = os.fork(), None
                 if pid == 0:
                     run_child(request, fds, theirs, self.pid)
@@ -524,17 +590,31 @@ class Launcher:
             run.channel.close()
             run.channel = None
 
+    def note_result(self, run: Run) -> None:
+        """Report how user code ended. If the first process was killed instead, its death will tell."""
+        if run.result is None:
+            return  # its death was told in this same round of the loop
+        self.selector.unregister(run.result)
+        if run.note_result():
+            self.finish_start(run)
+            del self.runs[run.number]
+            self.report(run)
+
+    def finish_start(self, run: Run) -> None:
+        """Read what is left of a report; the child has nothing more to say."""
+        while run.channel is not None:
+            self.note_start(run)
+
     def signal(self, run: Run, number: int) -> None:
         """Signal the group, or kill the child that is not user code yet and would not understand."""
         if run.ended:
             return
-        if run.channel is not None or (run.result is not None and number == signal.SIGKILL):
+        # Of the first process it is the oldest child; those that it adopted come behind.
+        code = children(run.pid)[:1] if run.isolated else [] if run.channel is not None else [run.pid]
+        if not code or (run.isolated and number == signal.SIGKILL):
             kill_all([run.pid])
-        elif run.result is None:
-            signal_group(run.pid, number)
-        else:  # the oldest of its children; those that it adopted come behind
-            for pid in children(run.pid)[:1]:
-                signal_group(pid, number)
+        else:
+            signal_group(code[0], number)
 
     def reap(self) -> None:
         """Bury the dead, kill what they left, and report the runs of which nothing lives any more."""
@@ -553,8 +633,11 @@ class Launcher:
 
     def end(self, run: Run, dead: os.waitid_result) -> None:
         """Note how the leader ended and kill its group, before it is reaped and its number can be another's."""
-        while run.channel is not None:
-            self.note_start(run)
+        if run.result is not None:
+            self.note_result(run)
+        if run.ended:
+            return
+        self.finish_start(run)
         run.note_end(dead)
         signal_group(run.pid, signal.SIGKILL)
 
@@ -566,14 +649,15 @@ class Launcher:
         """
         leaders = self.leaders()
         for run in [run for run in self.runs.values() if run.ended]:
-            isolated = run.result is not None
-            left = [] if isolated else [pid for pid in children(self.pid) if pid not in leaders and run.owns(pid)]
+            left = [] if run.isolated else [pid for pid in children(self.pid) if pid not in leaders and run.owns(pid)]
             kill_all(left)
             if not left:
                 del self.runs[run.number]
                 self.report(run)
-        if not self.runs:
-            kill_all(children(self.pid))
+        if not self.runs and self.may_have_orphans:
+            left = children(self.pid)
+            kill_all(left)
+            self.may_have_orphans = bool(left)
 
     def report(self, run: Run) -> None:
         if run.failed is not None:
@@ -657,7 +741,7 @@ def enter_first(request: dict[str, Any], isolation: Isolation) -> NoReturn:
             isolation.enter()
         else:
             own_namespace()
-        private_pfs(request["binds"])
+        private_pfs(request["binds"], request["variables"])
         if isolation.flags:
             own_proc()
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -708,7 +792,7 @@ def main(arguments: list[str]) -> int:
     if arguments == ["probe"]:
         try:
             own_namespace()
-            private_pfs([])
+            private_pfs([], "")
         except StepFailed as error:
             sys.stdout.write(f"{error}\n")
             return 1

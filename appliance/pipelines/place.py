@@ -13,6 +13,7 @@ from appliance.pipelines.datums import Datum, datum_environment
 from appliance.pipelines.doors import Doors, Lines, Work
 from appliance.pipelines.environment import s3_environment, worker_environment
 from appliance.pipelines.process import Bind, Exit, ProcessSpec
+from appliance.pipelines.scratch import make_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Place:
 
     async def collect(self) -> None:
         """Stage what is in `out`, which is empty afterwards. Raises ApplianceError as `outputs.collect`."""
-        if self.out is not None:
+        if self.out is not None and any(self.out.iterdir()):
             await trio.to_thread.run_sync(self._collect, self.out)
 
     def _collect(self, out: Path) -> None:
@@ -49,7 +50,7 @@ class Place:
 
 @asynccontextmanager
 async def open_place(doors: Doors, work: Work, scratch: Path, output_row: int) -> AsyncIterator[Place]:
-    """Lay a datum out below `scratch`, an empty directory, and open its sidecar if it has one.
+    """Lay a datum out in the directory `scratch`, in which there is nothing yet, and open its sidecar if it has one.
 
     Raises Unsupported where it needs a /pfs and can not have one, ApplianceError and OSError if its inputs can not be had.
     """
@@ -68,20 +69,23 @@ def _make_place(
     doors: Doors, work: Work, scratch: Path, output_row: int, environment: dict[str, str], variables: dict[str, str]
 ) -> Place:
     binds = doors.open_view(scratch / "in", work.inputs)
-    out = None if work.spec.s3_out else scratch / "out"
-    if out is not None:
-        _make_out(out, shared=bool(work.spec.transform.user) or doors.runner.foreign)
+    out = None
+    if not work.spec.s3_out:
+        out = make_out(scratch, shared=bool(work.spec.transform.user) or doors.runner.foreign)
         binds = (*binds, Bind(out, "/pfs/out", writable=True))
     if binds and doors.no_pfs is not None:
         raise Unsupported(f"the input or output of this datum is below /pfs, which can not be had here: {doors.no_pfs}")
-    if doors.no_pfs is None:
-        binds = (*binds, Bind(_write_variables(scratch / "env", variables), "/pfs/.env"))
+    if doors.runner.foreign:
+        file = scratch / "variables"
+        file.write_text(_as_lines(variables))
+        binds = (*binds, Bind(file, "/pfs/.env"))
     process = ProcessSpec(
         argv=(),
         env=environment | variables,
         cwd=work.spec.transform.working_dir or None,
         user=work.spec.transform.user or None,
         binds=binds,
+        variables=_as_lines(variables) if doors.no_pfs is None and not doors.runner.foreign else "",
         private_pfs=doors.no_pfs is None,
         image=work.spec.transform.image,
         memory_bytes=work.spec.memory_bytes,
@@ -90,18 +94,9 @@ def _make_place(
     return Place(doors, work, process, out, output_row)
 
 
-def _make_out(out: Path, *, shared: bool) -> None:
-    """Make the directory for the output; nobody else gets here from outside, whatever its mode."""
-    out.mkdir()
-    if shared:
-        out.chmod(0o777)
-
-
-def _write_variables(file: Path, variables: dict[str, str]) -> Path:
-    """Write the datum's variables, a line each, as Pachyderm has them in /pfs/.env; what has no line is left out."""
-    file.write_text("".join(f"{name}={value}\n" for name, value in variables.items() if "\n" not in value))
-    file.chmod(0o644)
-    return file
+def _as_lines(variables: dict[str, str]) -> str:
+    """Return the datum's variables, a line each, as Pachyderm has them in /pfs/.env; what has no line is left out."""
+    return "".join(f"{name}={value}\n" for name, value in variables.items() if "\n" not in value)
 
 
 def _worker_environment(work: Work) -> dict[str, str]:

@@ -76,6 +76,7 @@ class ProcessSpec:
     `user` is a name, or a number that needs no entry and then is also the group; only root can be somebody else. The
     caller sees to it that this user may write to what is bound writable. What is only for containers (image, limits, of
     which 0 is none) has no effect here.
+    `variables` is what there is to read in /pfs/.env; no such file without any.
     `private_pfs=False` runs in the host's own tree, without binds: for places where namespaces are not allowed.
     """
 
@@ -85,13 +86,14 @@ class ProcessSpec:
     cwd: str | None = None
     user: str | None = None
     binds: tuple[Bind, ...] = ()
+    variables: str = ""
     private_pfs: bool = True
     image: str = ""
     memory_bytes: int = 0
     cpus: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.binds and not self.private_pfs:
+        if (self.binds or self.variables) and not self.private_pfs:
             raise ValueError("binds need a private /pfs")
 
 
@@ -342,6 +344,7 @@ def _request(spec: ProcessSpec, account: dict[str, Any] | None) -> dict[str, Any
         "user": account,
         "private_pfs": spec.private_pfs,
         "binds": binds,
+        "variables": spec.variables,
     }
 
 

@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from threading import Event
 from typing import Protocol
 
@@ -19,6 +20,8 @@ from appliance.pipelines.datums import Datum
 from appliance.pipelines.doors import Doors, Work, encode_inputs, write
 from appliance.pipelines.joblog import DatumLines, LogBuffer
 from appliance.pipelines.planner import iter_planned
+from appliance.pipelines.scratch import open_scratch
+from appliance.pipelines.slots import Slots, Turn
 from appliance.pipelines.spec import Spec, from_json, leaves
 from appliance.pipelines.worker import run_datum
 from appliance.store import (
@@ -41,8 +44,10 @@ log = logging.getLogger(__name__)
 _BATCH = 500
 # Each page of the output costs a look at all datums, so there should be few of them.
 _OUTPUT_PAGE = 5000
-# Datums at a time: more than cores, for many wait for something else, but not as many as anybody may ask for.
-_MOST_WORKERS = max(32, 4 * (os.cpu_count() or 1))
+# Commands at a time: more than cores, for many wait for something else, but not as many as anybody may ask for.
+_MOST_AT_ONCE = max(32, 4 * (os.cpu_count() or 1))
+# While those run, one datum is prepared and one is written down.
+_BESIDE = 2
 
 
 class Egress(Protocol):
@@ -194,16 +199,19 @@ def _pin_inputs(db: Db, job: Job, spec: Spec) -> dict[tuple[str, str], commits.C
 
 async def _run_datums(doors: Doors, job: Job, spec: Spec, logs: LogBuffer) -> None:
     """Run the waiting datums, as many at a time as the pipeline asks for."""
-    send, receive = trio.open_memory_channel[StoredDatum](0)
+    send, receive = trio.open_memory_channel[tuple[StoredDatum, Turn]](0)
     async with trio.open_nursery() as nursery:
-        for _ in range(min(spec.parallelism_spec.constant, _MOST_WORKERS)):
-            nursery.start_soon(_work, doors, job, spec, logs, receive.clone())
+        at_once = min(spec.parallelism_spec.constant, _MOST_AT_ONCE)
+        slots = Slots(at_once)
+        for number in range(at_once + _BESIDE):
+            scratch = doors.scratch / f"{job.row}-{number}"
+            nursery.start_soon(_work, doors, job, spec, scratch, logs, receive.clone())
         receive.close()
         async with send:
             after = -1
             while batch := await trio.to_thread.run_sync(_list_waiting, doors.store, job, after):
                 for datum in batch:
-                    await send.send(datum)
+                    await send.send((datum, slots.next()))
                 after = batch[-1].position
 
 
@@ -212,11 +220,19 @@ def _list_waiting(store: Store, job: Job, after: int) -> list[StoredDatum]:
         return list(itertools.islice(datums.iter_datums(db, job.row, state="waiting", after=after), _BATCH))
 
 
-async def _work(doors: Doors, job: Job, spec: Spec, logs: LogBuffer, queue: trio.MemoryReceiveChannel[StoredDatum]) -> None:
-    async with queue:
-        async for datum in queue:
+async def _work(
+    doors: Doors,
+    job: Job,
+    spec: Spec,
+    scratch: Path,
+    logs: LogBuffer,
+    queue: trio.MemoryReceiveChannel[tuple[StoredDatum, Turn]],
+) -> None:
+    async with queue, open_scratch(scratch):
+        async for datum, turn in queue:
             lines = DatumLines(logs, datum.row)
-            await run_datum(doors, Work(job, spec, datum), lines, logs.remark)
+            await run_datum(doors, Work(job, spec, datum), scratch, lines, logs.remark, turn)
+            turn.begun.set()
 
 
 # -- egress

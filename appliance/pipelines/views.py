@@ -33,7 +33,7 @@ def _target(item: DatumInput) -> str:
 
 def file_binds(store: Store, scratch: Path, inputs: Sequence[DatumInput]) -> tuple[Bind, ...]:
     """Lay a datum's inputs out below `scratch` and return the binds that show them. Blocks for the disk."""
-    scratch.mkdir()
+    scratch.mkdir(parents=True, exist_ok=True)
     plain = [item for item in inputs if not item.s3]
     for item in plain:
         (scratch / item.name).mkdir(exist_ok=True)

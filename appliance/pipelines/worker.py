@@ -4,16 +4,21 @@ Each try begins with nothing written and leaves nothing behind when it fails. Th
 the datum says how it ended, and a crash in between means the try never was.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
+
+import trio
 
 from appliance.errors import ApplianceError
 from appliance.pipelines.doors import Doors, Lines, Work, write
 from appliance.pipelines.place import Place, open_place
-from appliance.pipelines.process import Exit, ProcessLost
-from appliance.pipelines.scratch import open_scratch
+from appliance.pipelines.process import Exit, ProcessLost, ProcessNotStarted
+from appliance.pipelines.scratch import emptied
+from appliance.pipelines.slots import Turn
 from appliance.pipelines.spec import Spec
-from appliance.store import datums
+from appliance.store import Store, datums
 
 # A datum whose run is lost more often than this with its launcher is taken to be the reason.
 _MOST_LOST = 3
@@ -36,75 +41,116 @@ class _Tried:
         return "recovered" if self.recovered else "failed"
 
 
-async def run_datum(doors: Doors, work: Work, lines: Lines, remark: Remark) -> None:
-    """Run a datum until a try succeeds or all have failed, and write down how it ended.
+class _Start:
+    """Writes down that a try begins, when its command does. Nobody waits for that: what the try writes comes behind it."""
 
+    def __init__(self, store: Store, row: int) -> None:
+        self._store, self._row = store, row
+        self._written: Future[int] | None = None
+
+    def now(self) -> None:
+        """Begin, if it has not."""
+        if self._written is None:
+            self._written = self._store.submit(lambda db: datums.start_try(db, self._row))
+
+    async def settle(self) -> None:
+        """Wait until it is written down, if it has begun at all. Raises as `wait`."""
+        if self._written is not None:
+            await self.wait()
+
+    async def wait(self) -> None:
+        """Wait until it is written down. Raises what the store raises once the job has ended."""
+        self.now()
+        assert self._written is not None
+        if self._written.done():
+            self._written.result()
+        else:
+            await trio.to_thread.run_sync(self._written.result)
+
+
+async def run_datum(doors: Doors, work: Work, scratch: Path, lines: Lines, remark: Remark, turn: Turn) -> None:
+    """Run a datum until a try succeeds or all have failed, and write down how it ended. Leaves `scratch` empty.
+
+    Commands run while it is their `turn`; what is before and behind them goes on beside the commands of others.
     When the last try has failed `err_cmd` may recover the datum: it has no output then, and is no failure of the job. A try
     that a crash of the appliance or of the launcher ended does not count, as in Pachyderm. Raises what the store raises
     once the job has ended.
     """
     most = max(work.spec.datum_tries, 1)
     for number in range(1, most + 1):
-        tried = await _run_try(doors, work, lines, remark, last=number == most)
+        tried = await _run_try(doors, work, scratch, lines, remark, turn, last=number == most)
         if tried.failure is None:
             break
         remark(f"datum {work.stored.id}: try {number} of {most} failed: {tried.failure}")
     await write(doors.store, lambda db: datums.finish_datum(db, work.stored, tried.state, tried.failure or ""))
 
 
-async def _run_try(doors: Doors, work: Work, lines: Lines, remark: Remark, *, last: bool) -> _Tried:
+async def _run_try(
+    doors: Doors, work: Work, scratch: Path, lines: Lines, remark: Remark, turn: Turn, *, last: bool
+) -> _Tried:
     """Run a datum once, again if it is lost or to be restarted. Any other error is the try's own, as in Pachyderm."""
     lost = 0
     while True:
-        await write(doors.store, lambda db: datums.start_try(db, work.stored.row))
+        start, tried = _Start(doors.store, work.stored.row), None
         try:
             with doors.tries.running(work.stored.row):
-                return await _try(doors, work, lines, remark, last=last)
-            remark(f"datum {work.stored.id}: restarted")
+                tried = await _try(doors, work, scratch, lines, remark, turn, start, last=last)
         except ProcessLost as error:
             lost += 1
             if lost > _MOST_LOST:
                 return _Tried(str(error))
             remark(f"datum {work.stored.id}: {error}; once more")
+            continue
         except (ApplianceError, OSError) as error:
-            return _Tried(_as_text(error))
+            tried = _Tried(_as_text(error))
+        if tried is not None:
+            await start.wait()
+            return tried
+        await start.settle()
+        remark(f"datum {work.stored.id}: restarted")
 
 
-async def _try(doors: Doors, work: Work, lines: Lines, remark: Remark, *, last: bool) -> _Tried:
-    scratch, row = doors.scratch / str(work.stored.row), work.stored.row
-    async with open_scratch(scratch), open_place(doors, work, scratch, row) as place:
-        failure = await _run_command(place, lines)
-        if failure is None or not (last and work.spec.transform.err_cmd):
-            return _Tried(failure)
-        return _Tried(failure, recovered=await _run_handler(place, lines, remark))
-
-
-async def _run_command(place: Place, lines: Lines) -> str | None:
-    """Run the command and stage its output; None, or why that failed."""
-    spec = place.work.spec
-    try:
-        failure = _explain(await place.run(spec.transform.cmd, spec.transform.stdin, lines), spec)
+async def _try(
+    doors: Doors, work: Work, scratch: Path, lines: Lines, remark: Remark, turn: Turn, start: _Start, *, last: bool
+) -> _Tried:
+    spec = work.spec
+    async with emptied(scratch), open_place(doors, work, scratch, work.stored.row) as place:
+        async with turn.slot():
+            start.now()
+            if spec.s3_out:  # there it may also read, and what an earlier try wrote has to be gone
+                await start.wait()
+            failure = await _run(place, spec.transform.cmd, spec.transform.stdin, lines)
         if failure is None:
-            await place.collect()
-    except ProcessLost:
-        raise
+            failure = await _collect(place)
+        if failure is None or not (last and spec.transform.err_cmd):
+            return _Tried(failure)
+        async with turn.slot():
+            return _Tried(failure, recovered=await _recover(place, lines, remark))
+
+
+async def _run(place: Place, argv: Sequence[str], stdin: Sequence[str], lines: Lines) -> str | None:
+    """Run a command; None, or why it failed. Raises ProcessLost."""
+    try:
+        return _explain(await place.run(argv, stdin, lines), place.work.spec)
+    except ProcessNotStarted as error:
+        return _as_text(error)
+
+
+async def _collect(place: Place) -> str | None:
+    try:
+        await place.collect()
     except (ApplianceError, OSError) as error:
         return _as_text(error)
-    return failure
+    return None
 
 
-async def _run_handler(place: Place, lines: Lines, remark: Remark) -> bool:
+async def _recover(place: Place, lines: Lines, remark: Remark) -> bool:
     """Run `err_cmd` where the command ran, with what that left, and tell whether it recovered the datum.
 
     It gets a datum's time of its own: in Pachyderm 2 the deadline has passed when the command ran into it.
     """
     transform = place.work.spec.transform
-    try:
-        failure = _explain(await place.run(transform.err_cmd, transform.err_stdin, lines), place.work.spec)
-    except ProcessLost:
-        raise
-    except (ApplianceError, OSError) as error:
-        failure = _as_text(error)
+    failure = await _run(place, transform.err_cmd, transform.err_stdin, lines)
     if failure is not None:
         remark(f"datum {place.work.stored.id}: err_cmd failed: {failure}")
     return failure is None

@@ -4,6 +4,7 @@ Kills: the process of `appliance serve` is killed at some point of the load; wha
 again.
 Cuts: it keeps its data on a disk (`disk.server`) that can say what a power cut at this moment may leave; each such
 image is opened and compared while the appliance goes on, so that one run gives many crashes.
+Pipelines: as kills, while five pipelines run (`dag`).
 
 What happens where in a request depends on the machine; the sequence of requests, the points of the crashes and what a cut
 keeps come from the seed. An image that is wrong is kept.
@@ -16,19 +17,19 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+from crash.dag import run_pipelines
 from crash.load import COMMITS, FINISHED, REPO, Line, Load, Tree
+from crash.serving import Broken, Serving, serving
 from disk.client import open_disk
 from store.checks import check
 from store.helpers import bytes_of
@@ -41,49 +42,6 @@ _CLIENTS = ("a", "b", "c", "d")
 _PER_ROUND = 20
 _IMAGES_PER_CUT = 10
 _READY_S = 60
-
-
-class Broken(AssertionError):
-    """A promise was not kept."""
-
-
-@dataclass(slots=True)
-class Serving:
-    """A process that serves a data directory."""
-
-    process: "subprocess.Popen[str]"
-    data: Path
-    endpoint: str
-
-    def end(self, number: int) -> None:
-        """Send a signal and wait for the end."""
-        self.process.send_signal(number)
-        self.process.communicate(timeout=_READY_S)
-
-
-@contextmanager
-def serving(data: Path, log: Path, durability: str = "durable") -> Iterator[Serving]:
-    """Serve a directory, with what it complains of in `log`; killed at the end if it is still there."""
-    options = ("--data", str(data), "--s3-address", "127.0.0.1:0", "--no-mount", "--durability", durability)
-    command = [sys.executable, "-m", "appliance", "serve", *options]
-    with log.open("a") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
-    try:
-        yield Serving(process, data, _find_endpoint(process))
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
-
-
-def _find_endpoint(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    said = ""
-    for line in process.stdout:
-        said += line
-        if found := re.search(r"http://[0-9.:]+", said):
-            return found[0]
-    raise Broken(f"serve has ended: {said}")
 
 
 def new_lines() -> dict[str, Line]:
@@ -258,7 +216,7 @@ def disk_fsynced(directory: Path) -> None:
 
 def campaign(place: Path, kind: str, seed: int, count: int) -> Iterator[int]:
     """Crash in rounds, each with an appliance of its own; yields how many crashes there were."""
-    run = run_kills if kind == "kills" else run_cuts
+    run = {"kills": run_kills, "cuts": run_cuts, "pipelines": run_pipelines}[kind]
     done = 0
     for number in itertools.count():
         directory = place / f"{kind}-{number}"
@@ -276,13 +234,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/crash", description="crash an appliance under load and look what is left")
     parser.add_argument("--kills", type=int, default=300, help="how often the process is killed (default: 300)")
     parser.add_argument("--cuts", type=int, default=300, help="how many images of power cuts are opened (default: 300)")
+    parser.add_argument("--pipelines", type=int, default=100, help="how often while pipelines run (default: 100)")
     parser.add_argument("--seed", type=int, default=None, help="repeat a run")
     parser.add_argument("--place", type=Path, default=None, help="where to work (default: a temporary directory)")
     given = parser.parse_args(arguments)
     seed = given.seed if given.seed is not None else random.randrange(2**32)
     place = Path(tempfile.mkdtemp(prefix="crash-", dir=given.place))
     print(f"seed {seed}, in {place}", flush=True)
-    for kind, count in (("kills", given.kills), ("cuts", given.cuts)):
+    for kind, count in (("kills", given.kills), ("cuts", given.cuts), ("pipelines", given.pipelines)):
         begun, done = time.monotonic(), 0
         try:
             for done in campaign(place, kind, seed, count) if count else ():

@@ -48,6 +48,17 @@ def test_the_store_table_has_every_row(scratch: Path) -> None:
     assert [left.name for left in scratch.iterdir()] == ["numbers.json"]
 
 
+def test_the_pipelines_table_has_every_row(scratch: Path) -> None:
+    numbers = scratch / "numbers.json"
+    command = [sys.executable, str(SCRIPT), "pipelines", "--quick", "--rounds", "1", "--json", str(numbers)]
+    done = subprocess.run([*command, "--directory", str(scratch)], capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = json.loads(numbers.read_text())["rows"]
+    assert len(rows) == 5
+    assert all(f"{row['what']}: " in done.stdout for row in rows)
+    assert [left.name for left in scratch.iterdir()] == ["numbers.json"]
+
+
 def test_the_table_of_large_objects_finds_them_unchanged(scratch: Path) -> None:
     command = [sys.executable, str(SCRIPT), "large", "--quick", "--directory", str(scratch)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

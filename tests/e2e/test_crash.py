@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from crash.harness import Broken, Serving, compare, disk_fsynced, list_keys, new_lines, now, prepare, serving
+from crash.harness import compare, disk_fsynced, list_keys, new_lines, now, prepare
 from crash.load import COMMITS, FINISHED, REPO
+from crash.serving import Broken, Serving, serving
 from disk.client import TAKING_INODES, TAKING_SPACE, WRITING, Disk, open_disk
 from e2e.conftest import s3_client
 from mount.conftest import place as place
+
+from appliance.pipelines.process import probe_namespaces
 
 KEPT = "everything acknowledged was there, nothing else was"
 LARGE = bytes(range(256)) * 1000
@@ -27,13 +30,19 @@ def crash(place: Path, *options: str) -> tuple[int, str]:
 
 
 def test_acknowledged_writes_survive_kills(tmp_path: Path) -> None:
-    assert crash(tmp_path, "--kills", "3", "--cuts", "0") == (0, KEPT)
+    assert crash(tmp_path, "--kills", "3", "--cuts", "0", "--pipelines", "0") == (0, KEPT)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_acknowledged_writes_survive_power_cuts(tmp_path: Path, place: Path) -> None:
-    assert crash(tmp_path, "--kills", "0", "--cuts", "10") == (0, KEPT)
+    assert crash(tmp_path, "--kills", "0", "--cuts", "10", "--pipelines", "0") == (0, KEPT)
     assert [left for left in tmp_path.iterdir() if left != place] == []
+
+
+@pytest.mark.skipif(probe_namespaces() is not None, reason="user code can not have a /pfs here")
+def test_pipelines_survive_kills(tmp_path: Path) -> None:
+    assert crash(tmp_path, "--kills", "0", "--cuts", "0", "--pipelines", "4") == (0, KEPT)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_write_that_is_not_there_is_found(tmp_path: Path) -> None:

@@ -95,6 +95,10 @@ def test_command_runs_in_the_image_with_its_pfs(lab: Lab) -> None:
     assert lab.logs(job) == ["busybox", "1", "images", "out", "/", "0"]
 
 
+def test_variables_of_the_datum_are_in_a_file(lab: Lab) -> None:
+    assert "images=/pfs/images/a" in lab.logs(lab.run("cat /pfs/.env", {"/a": b""}, transform=in_image()))
+
+
 def test_several_datums_run_side_by_side(lab: Lab) -> None:
     files = {f"/{name}": name.encode() for name in "abcd"}
     job = lab.run("cp $images /pfs/out", files, transform=in_image(), parallelism_spec={"constant": 2})

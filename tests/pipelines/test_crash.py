@@ -3,14 +3,16 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from pipelines.helpers import COPY, ENVIRONMENT, Gate, Lab, Serving, spec_text
+from pipelines.helpers import COPY, ENVIRONMENT, LONGEST_S, Gate, Lab, Serving, spec_text, wait_until
 from store.helpers import commit_of, create_repos, put_all, tree
 
+from appliance.control.client import Client
 from appliance.pipelines.spec import parse_specs, to_json
 from appliance.store import Store, datums, jobs, logs, pipelines
 from appliance.store.blobs import INLINE_BYTES
@@ -42,6 +44,16 @@ def killed(data: Path) -> Iterator[None]:
             yield
         finally:
             process.kill()
+
+
+def wait_done(data: Path, count: int) -> None:
+    """Wait until so many datums are done, which may be a moment after the next has begun."""
+    control, deadline = Client(data), time.monotonic() + LONGEST_S
+    (job,) = control.iterate("list_job")
+    while [datum["state"] for datum in control.iterate("list_datum", pipeline="edges", job=job["id"])].count(
+        "success"
+    ) < count:
+        assert time.monotonic() < deadline
 
 
 def prepare(data: Path, text: str) -> Path:
@@ -104,6 +116,7 @@ def test_killed_job_is_finished_without_running_anything_twice(data: Path, gate:
     prepare(data, spec_text(marks.script(gate)))
     with killed(data):
         gate.wait()
+        wait_done(data, 2)
     gate.wait_gone()
     assert look(data) == [("a", "success"), ("b", "success"), ("c", "running"), ("d", "waiting"), ("e", "waiting")]
     marks.crashed.touch()
@@ -115,11 +128,12 @@ def test_killed_job_is_finished_without_running_anything_twice(data: Path, gate:
 def test_job_killed_again_and_again_gets_done(data: Path, gate: Gate, marks: Marks) -> None:
     script = f"basename $images >> {marks.runs}; {COPY}; {gate.at('$(basename $images)')}"
     prepare(data, spec_text(script))
-    for name in "abc":
+    for done, name in enumerate("abc", 1):
         with killed(data):
             assert gate.wait() == [name]
             gate.open()
-            gate.wait()  # the next one has begun, so this one is done
+            gate.wait()
+            wait_done(data, done)
         gate.wait_gone()
     gate.open(2)
     job, output = finish(data)
@@ -142,6 +156,7 @@ def test_half_of_an_s3_output_is_never_seen(data: Path, gate: Gate, marks: Marks
     prepare(data, spec_text("", transform={"cmd": command}, s3_out=True))
     with killed(data):
         gate.wait()
+        wait_done(data, 2)
     gate.wait_gone()
     look(data)
     marks.crashed.touch()
@@ -163,7 +178,9 @@ def test_job_of_an_appliance_that_stops_in_order_goes_on_too(data: Path, gate: G
     prepare(data, spec_text(f"trap 'echo bye; exit 1' TERM; {marks.script(gate)}"))
     with Serving(data) as app:
         gate.wait()
-        row = Lab(app).newest().row
+        lab = Lab(app)
+        row = lab.newest().row
+        wait_until(lab.store, lambda db: len(list(datums.iter_datums(db, row, state="success"))) == 2)
     gate.wait_gone()
     assert look(data)[1:4] == [("b", "success"), ("c", "running"), ("d", "waiting")]
     marks.crashed.touch()

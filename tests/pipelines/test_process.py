@@ -297,7 +297,8 @@ def test_the_working_directory_may_be_below_pfs(data: Path) -> None:
 def test_it_starts_with_a_clean_slate() -> None:
     seen = output(sh("ls /proc/self/fd; grep -E 'Sig(Blk|Ign)' /proc/self/status; cut -d' ' -f5,6 /proc/self/stat; echo $$"))
     assert seen[:4] == [b"0", b"1", b"2", b"3"]  # 3 is of ls
-    assert {word.split()[1] for word in seen[4:6]} == {b"0" * 16}
+    of_the_c_library = 0b11 << 31  # glibc ignores two signals of its own in what it spawns
+    assert {int(word.split()[1], 16) & ~of_the_c_library for word in seen[4:6]} == {0}
     assert seen[6].split() == [seen[7], seen[7]]
 
 
