@@ -130,38 +130,34 @@ def precondition_failed() -> S3Error:
     return S3Error("PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
 
 
-_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-
-
 def render(error: S3Error, resource: str, request_id: str) -> bytes:
-    """Return the XML body of an error. What came from the client and can not be in XML is left out of it."""
+    """Return the XML body of an error."""
     text = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f"<Error><Code>{error.code}</Code><Message>{xml_text(_NO_XML.sub('?', error.message))}</Message>"
-        f"<Resource>{xml_text(_NO_XML.sub('?', resource))}</Resource><RequestId>{request_id}</RequestId></Error>"
+        f"<Error><Code>{error.code}</Code><Message>{xml_text(error.message)}</Message>"
+        f"<Resource>{xml_text(resource)}</Resource><RequestId>{request_id}</RequestId></Error>"
     )
     return text.encode()
 
 
-# What XML can not hold as it is: its own characters, and control characters, which S3 writes as references too.
-_ESCAPED = {code: f"&#x{code:x};" for code in range(32) if code not in (9, 10)} | {
-    ord("&"): "&amp;",
-    ord("<"): "&lt;",
-    ord(">"): "&gt;",
-}
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f]")
-_SPECIAL = re.compile(f"[{re.escape(''.join(map(chr, _ESCAPED)))}]")
-
-
-def well_formed(document: str) -> str:
-    """Return XML of moto's with control characters as the references that S3 writes: moto leaves them as they are."""
-    return (
-        document
-        if document.replace("\n", "").isprintable()
-        else _CONTROL.sub(lambda found: f"&#x{ord(found[0]):x};", document)
-    )
+# XML 1.0 has no way to write these (https://www.w3.org/TR/xml/#charsets). S3 writes references to them, over which clients
+# stumble, and with one such key over a whole listing; "\ufffd" stands for what can not be shown. Names that have to come
+# back as they are need `encoding-type=url`.
+_NO_XML = "\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff"
+_REFERENCES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#xd;"}  # a parser reads a bare "\r" as "\n"
+_SPECIAL = re.compile(f"[&<>\r{_NO_XML}]")
+_SPECIAL_IN_MARKUP = re.compile(f"[\r{_NO_XML}]")
 
 
 def xml_text(text: str) -> str:
     """Return text for an XML element."""
-    return text.translate(_ESCAPED) if _SPECIAL.search(text) else text
+    return _SPECIAL.sub(_show, text)
+
+
+def well_formed(document: str) -> str:
+    """Return XML of moto's, which leaves control characters as they are, as something that can be read."""
+    return _SPECIAL_IN_MARKUP.sub(_show, document)
+
+
+def _show(found: re.Match[str]) -> str:
+    return _REFERENCES.get(found[0], "\ufffd")

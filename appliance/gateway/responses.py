@@ -51,7 +51,8 @@ class GatewayResponse(ObjectVerbs, UploadVerbs, ListVerbs, SettingsVerbs, S3Resp
             raise S3Error(error.code, error.message) from None
         except (ExpatError, UnicodeDecodeError):
             raise S3Error("MalformedXML", MalformedXML().message) from None
-        return (200, {}, well_formed(answer)) if isinstance(answer, str) else answer
+        status, headers, body = (200, {}, answer) if isinstance(answer, str) else answer
+        return status, headers, well_formed(body) if isinstance(body, str) else body
 
     def _route(self, request: GatewayRequest) -> Any:
         if request.method not in ("GET", "HEAD", "PUT", "POST", "DELETE"):
@@ -195,4 +196,4 @@ class GatewayResponse(ObjectVerbs, UploadVerbs, ListVerbs, SettingsVerbs, S3Resp
         """Return a result as the XML that botocore's model of the operation describes. Headers of None are left out."""
         self.data["Action"] = action
         status, described, body = self.serialized(ActionResult(result))
-        return status, {**described, **{name: value for name, value in (headers or {}).items() if value}}, well_formed(body)
+        return status, {**described, **{name: value for name, value in (headers or {}).items() if value}}, body

@@ -54,8 +54,8 @@ def test_our_own_fault_is_not_explained(kind: type[ApplianceError]) -> None:
 
 
 def test_text_is_escaped() -> None:
-    body = render(S3Error("Code", "<&>\x01"), "/a&b", "ID")
-    assert b"<Message>&lt;&amp;&gt;?</Message><Resource>/a&amp;b</Resource>" in body
+    body = render(S3Error("Code", "<&>\x01"), "/a&b", "ID").decode()
+    assert "<Message>&lt;&amp;&gt;\ufffd</Message><Resource>/a&amp;b</Resource>" in body
 
 
 @pytest.mark.parametrize("status", [400, 405, 408, 413, 414, 431, 500, 501, 505])
@@ -160,12 +160,3 @@ def test_put_that_is_too_large_is_refused_before_its_body(gateway: Served, bucke
 def test_every_answer_has_an_id(gateway: Served, s3: Any, bucket: str) -> None:
     ids = {s3.list_buckets()["ResponseMetadata"]["RequestId"] for _ in range(3)}
     assert len(ids) == 3
-
-
-def test_control_characters_are_references_in_moto_s_answers_too(unchanged: Served) -> None:
-    answer = unchanged.request("GET", "/master.data?uploads&delimiter=%00&prefix=%1f")
-    assert (answer.status, b"<Delimiter>&#x0;</Delimiter>" in answer.body, b"<Prefix>&#x1f;</Prefix>" in answer.body) == (
-        200,
-        True,
-        True,
-    )
