@@ -21,7 +21,7 @@ def listed(s3: Any, bucket: str, **options: Any) -> list[tuple[str, str, bool]]:
     page = s3.list_object_versions(Bucket=bucket, **options)
     versions = [(item["Key"], item["VersionId"], False, item) for item in page.get("Versions", [])]
     markers = [(item["Key"], item["VersionId"], True, item) for item in page.get("DeleteMarkers", [])]
-    by_age = sorted([*versions, *markers], key=lambda item: item[3]["LastModified"], reverse=True)
+    by_age = sorted([*versions, *markers], key=lambda item: (item[3]["LastModified"], item[3]["IsLatest"]), reverse=True)
     return [item[:3] for item in sorted(by_age, key=lambda item: item[0])]
 
 
