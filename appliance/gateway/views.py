@@ -5,19 +5,22 @@ Plain values made for one request: moto's `FakeBucket` and `FakeKey` keep every 
 
 import mimetypes
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
 
+from appliance.errors import ApplianceError
 from appliance.gateway import checksums, metadata
 from appliance.httpd import FileSlice
 from appliance.names import CommitId
-from appliance.store.blobs import Extent
+from appliance.store.blobs import Extent, read_extents
 from appliance.store.snapshots import Entry, Kind
 
 REGION = "us-east-1"
 OWNER = {"ID": "0" * 32, "DisplayName": "pachyderm"}
+_PEEK_BYTES = 512
+_NOT_BINARY = bytes({*range(256)} - {*range(0x09), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)})
 _TEXT_TYPES = ("application/json", "application/xml", "application/javascript")
 
 
@@ -73,6 +76,16 @@ class BlobSlice:
         start, stop, _ = chosen.indices(self._length)
         return BlobSlice(self._extents, self._start + start, max(0, stop - start))
 
+    def peek(self) -> bytes:
+        """Return how it begins; nothing where that can not be read, which whoever reads all of it will be told."""
+        if not self._extents:
+            return b""
+        first = self._extents[0]
+        try:
+            return next(read_extents([replace(first, size_bytes=min(_PEEK_BYTES, first.size_bytes))]), b"")
+        except ApplianceError:
+            return b""
+
     def to_file_slices(self) -> list[FileSlice]:
         """Return the ranges of files and bytes that make it up, in order."""
         slices = []
@@ -109,7 +122,7 @@ class ObjectView:
         described = {
             "ETag": self.quoted_etag,
             "Last-Modified": self.last_modified,
-            "Content-Type": guess_type(entry.path, entry.kind),
+            "Content-Type": guess_type(entry.path, entry.kind, self.body),
             "Content-Length": str(len(self.body)),
             "Accept-Ranges": "bytes",
         }
@@ -127,11 +140,18 @@ class ObjectView:
         return {algorithm.header: value, checksums.PREFIX + "type": checksums.type_of(value)}
 
 
-def guess_type(path: str, kind: Kind = Kind.FILE) -> str:
-    """Return the content type for a file that was put without one, by its name."""
+def guess_type(path: str, kind: Kind, body: BlobSlice) -> str:
+    """Return the content type for a file that was put without one: by its name, else text or not by how it begins."""
     if kind == Kind.DIRECTORY:
         return "application/x-directory"
     guessed, encoding = mimetypes.guess_type(path, strict=False)
+    if not guessed and not encoding and _is_text(body.peek()):
+        return "text/plain; charset=utf-8"
     if encoding or not guessed:
         return "application/octet-stream"
     return f"{guessed}; charset=utf-8" if guessed.startswith("text/") or guessed in _TEXT_TYPES else guessed
+
+
+def _is_text(beginning: bytes) -> bool:
+    """Tell whether something begins as text does, for browsers as for Pachyderm (WHATWG's MIME sniffing, 7.1)."""
+    return bool(beginning) and not beginning.translate(None, _NOT_BINARY)

@@ -108,6 +108,22 @@ def test_type_is_guessed_from_the_name(s3: Any, bucket: str, key: str, kind: str
     assert head(s3, bucket, key)["ContentType"] == kind
 
 
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"0\n", "text/plain; charset=utf-8"),
+        ("é\t\x1b[1m".encode() * 20_000, "text/plain; charset=utf-8"),
+        (b"\x89PNG\r\n\x1a\n", "application/octet-stream"),
+        (bytes(100_000), "application/octet-stream"),
+    ],
+)
+def test_text_is_known_by_how_it_begins_where_the_name_says_nothing(s3: Any, bucket: str, body: bytes, kind: str) -> None:
+    s3.put_object(Bucket=bucket, Key="a", Body=body)
+    assert head(s3, bucket, "a")["ContentType"] == kind
+    s3.put_object(Bucket=bucket, Key="a.gz", Body=body)
+    assert head(s3, bucket, "a.gz")["ContentType"] == "application/octet-stream"
+
+
 def test_metadata_belongs_to_its_version(s3: Any, bucket: str) -> None:
     old = s3.put_object(Bucket=bucket, Key="a", Body=b"", Metadata={"is": "old"})["VersionId"]
     s3.put_object(Bucket=bucket, Key="a", Body=b"")

@@ -77,7 +77,7 @@ def test_get_object(s3: Any) -> None:
 def test_stat_object(s3: Any) -> None:
     found = s3.head_object(Bucket="in1", Key="0")
     assert found["ETag"]
-    assert found["ContentLength"] == 2
+    assert (found["ContentType"], found["ContentLength"]) == ("text/plain; charset=utf-8", 2)
     assert "VersionId" not in found
 
 

@@ -31,11 +31,11 @@ COPY = "cp -r /pfs/images/. /pfs/out"
 """Makes the output what the input is."""
 
 
-def wait_until(store: Store, find: Callable[[Db], T | None]) -> T:
+def wait_until(store: Store, find: Callable[[Db], T | None], longest_s: float = LONGEST_S) -> T:
     """Return what `find` finds in the store, once it finds something; asks again after each change."""
     changed = threading.Event()
     forget = store.listen(lambda _changes: changed.set())
-    deadline = time.monotonic() + LONGEST_S
+    deadline = time.monotonic() + longest_s
     try:
         while True:
             changed.clear()
@@ -64,7 +64,7 @@ class Lab:
 
     def __init__(self, app: App) -> None:
         self.store, self.calls, self.requests = app.store, Calls(app), Requests(app)
-        self.scratch = app.config.data / "scratch"
+        self.scratch, self.s3_endpoint = app.config.data / "scratch", app.s3_endpoint
         with self.store.snapshot() as db:
             fresh = not repos.exists(db, "images")
         if fresh:
@@ -89,18 +89,18 @@ class Lab:
         self.pipeline(script, **fields)
         return self.ended()
 
-    def ended(self, job_id: str | None = None, pipeline: str = "edges") -> Job:
+    def ended(self, job_id: str | None = None, pipeline: str = "edges", longest_s: float = LONGEST_S) -> Job:
         """Wait until a job, the newest if none is named, has ended."""
 
         def find(db: Db) -> Job | None:
             newest = jobs.list_jobs(db, pipeline=pipeline, job_id=job_id)
             return newest[0] if newest and newest[0].finished_ns is not None else None
 
-        return wait_until(self.store, find)
+        return wait_until(self.store, find, longest_s)
 
-    def succeeded(self, job_id: str | None = None, pipeline: str = "edges") -> Job:
+    def succeeded(self, job_id: str | None = None, pipeline: str = "edges", longest_s: float = LONGEST_S) -> Job:
         """Wait until a job has ended, which it must do well."""
-        job = self.ended(job_id, pipeline)
+        job = self.ended(job_id, pipeline, longest_s)
         assert job.state == "success", job.reason
         return job
 
