@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from appliance.pipelines.process import probe_namespaces
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
@@ -18,6 +20,18 @@ def test_a_client_has_a_good_day(name: str) -> None:
         pytest.skip(row)
     assert done.returncode == 0, done.stdout + done.stderr
     assert row.count("all pass") == 2
+
+
+@pytest.mark.parametrize("name", ["pandas", "delta"])
+def test_an_engine_runs_as_user_code(name: str) -> None:
+    if problem := probe_namespaces():
+        pytest.skip(problem)
+    command = [sys.executable, str(SCRIPTS / "conformance_engines.py"), "--rows", "100", "--only", name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    if "not installed" in done.stdout:
+        pytest.skip(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| passes |" in done.stdout
 
 
 def test_some_hostile_input(tmp_path: Path) -> None:
