@@ -15,21 +15,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-import trustme
-
 sys.path.insert(0, str(Path(__file__).parent / "clients"))
 from days import CLIENTS, FILES, TABLES, Client
 from installing import NotInstalled
+from serving import Server, serving
 
 KEY = "conformance"
 _STEP_S = 600
 _SUMS = {"read": sum(range(2000)), "old": sum(range(2000))}
-APPLIANCE = [sys.executable, "-m", "appliance"]
 
 
 class Wrong(Exception):
@@ -58,49 +55,6 @@ class Day:
             for _ in range(big_bytes // 2**20):
                 file.write(source.randbytes(2**20))
         return cls(files, big_bytes, up, scratch / "big", scratch / "new")
-
-
-@dataclass
-class Server:
-    """An appliance that runs, and the authority that its certificate is of."""
-
-    data: Path
-    plain: str
-    tls: str
-    ca: Path
-
-    def ask(self, *arguments: str) -> bytes:
-        """Run a command of the appliance and return what it prints."""
-        environment = {**os.environ, "APPLIANCE_HOME": str(self.data)}
-        return subprocess.run([*APPLIANCE, *arguments], env=environment, capture_output=True, check=True).stdout
-
-    def head(self, bucket: str) -> str:
-        """Return the id of the commit that a bucket shows."""
-        branch, _, repo = bucket.partition(".")
-        found: str = json.loads(self.ask("inspect", "commit", f"{repo}@{branch}", "--raw"))["commit"]["id"]
-        return found
-
-
-@contextmanager
-def serving(scratch: Path) -> Iterator[Server]:
-    """Run an appliance while the context is open."""
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1", "localhost", "*.localhost")
-    ca, chain, key, ready = (scratch / name for name in ("ca.pem", "chain.pem", "key.pem", "ready"))
-    authority.cert_pem.write_to_path(str(ca))
-    certificate.private_key_pem.write_to_path(str(key))
-    certificate.cert_chain_pems[0].write_to_path(str(chain))
-    doors = ["--s3-address", "127.0.0.1:0", "--tls-address", "127.0.0.1:0", "--tls-cert", str(chain), "--tls-key", str(key)]
-    command = [*APPLIANCE, "serve", "--data", str(scratch / "data"), "--no-mount", "--ready-file", str(ready), *doors]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        environment = {**os.environ, "APPLIANCE_HOME": str(scratch / "data")}
-        subprocess.run([*APPLIANCE, "wait", "appliance"], env=environment, check=True)
-        facts = json.loads(ready.read_text())
-        yield Server(scratch / "data", facts["s3_endpoint"], facts["tls_endpoint"], ca)
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @dataclass
@@ -195,7 +149,7 @@ class Run:
     # -- what has to be so afterwards
 
     def check_up(self, said: str) -> None:
-        if self.client.name == "DVC":  # it names files by their content
+        if self.client.hidden:
             return
         self._check_stored("/data", self.day.files)
 
@@ -242,9 +196,12 @@ class Run:
             raise Wrong("the old commit shows other content")
 
     def check_delete(self, said: str) -> None:
-        if self.client.name in ("DVC", "deltalake"):  # it keeps notes, or old files
-            return
-        self._check_stored("/data" if "list" in self.client.steps else "/table", 0)
+        if not self.client.hidden:
+            self._check_stored("/data" if "list" in self.client.steps else "/table", 0)
+
+    def check_remove(self, said: str) -> None:
+        if self.bucket.partition(".")[2] in self.server.ask("list", "repo").decode().split():
+            raise Wrong("the bucket is still there")
 
 
 def _objects(raw: bytes) -> Iterator[dict[str, object]]:

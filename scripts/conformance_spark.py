@@ -13,8 +13,9 @@ from urllib.request import Request, urlopen
 
 HERE = Path(__file__).parent / "clients"
 sys.path.insert(0, str(HERE))
-from conformance_clients import KEY, Server, serving  # noqa: E402
+from conformance_clients import KEY  # noqa: E402
 from installing import Needs, NotInstalled, cache  # noqa: E402
+from serving import Server, serving  # noqa: E402
 
 _STEP_S = 1200
 

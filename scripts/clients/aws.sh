@@ -14,9 +14,13 @@ case $1 in
         ;;
     overwrite) aws s3 cp --only-show-errors "$NEW" "s3://$BUCKET/data/d00/f0000.txt" ;;
     list) aws s3 ls --recursive "s3://$BUCKET/data/" | wc -l ;;
-    old) curl -sf ${CA:+--cacert "$CA"} -o "$DOWN/old" "$(aws s3 presign "s3://$OLD/data/d00/f0000.txt")" ;;
-    delete)
-        aws s3 rm --only-show-errors --recursive "s3://$BUCKET/data/"
-        aws s3 rm --only-show-errors "s3://$BUCKET/big"
+    old)
+        curl -sf ${CA:+--cacert "$CA"} -o "$DOWN/old" "$(aws s3 presign "s3://$OLD/data/d00/f0000.txt")"
+        key=(--bucket "$BUCKET" --key data/d00/f0000.txt)
+        versions=(aws s3api list-object-versions --bucket "$BUCKET" --prefix data/d00/f0000.txt --output text)
+        aws s3api get-object "${key[@]}" --version-id "$("${versions[@]}" --query 'Versions[1].VersionId')" "$WORK/version"
+        cmp "$WORK/version" "$DOWN/old"
         ;;
+    delete) aws s3 rm --only-show-errors --recursive "s3://$BUCKET/data/" ;;
+    remove) aws s3 rb --force "s3://$BUCKET" ;;
 esac

@@ -53,3 +53,6 @@ match sys.argv[1]:
         for start in range(0, len(found), 1000):
             objects = [{"Key": key} for key in found[start : start + 1000]]
             assert "Errors" not in s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+    case "remove":
+        s3.delete_object(Bucket=bucket, Key="big")
+        s3.delete_bucket(Bucket=bucket)

@@ -16,4 +16,5 @@ case $1 in
     list) run ls --recursive "here/$BUCKET/data/" | wc -l ;;
     old) run cat "here/$OLD/data/d00/f0000.txt" >"$DOWN/old" ;;
     delete) run rm --recursive --force "here/$BUCKET/data/" >/dev/null ;;
+    remove) run rb --force "here/$BUCKET" ;;
 esac

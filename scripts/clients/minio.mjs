@@ -40,5 +40,9 @@ const steps = {
   list: async () => console.log((await keys()).length),
   old: () => fetchTo(OLD, "data/d00/f0000.txt", join(DOWN, "old")),
   delete: async () => s3.removeObjects(BUCKET, await keys()),
+  remove: async () => {
+    await s3.removeObject(BUCKET, "big");
+    await s3.removeBucket(BUCKET);
+  },
 };
 await steps[process.argv[2]]();

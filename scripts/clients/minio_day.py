@@ -58,3 +58,6 @@ match sys.argv[1]:
     case "delete":
         objects = [DeleteObject(key) for key in keys()]
         assert list(s3.remove_objects(bucket_name=bucket, delete_object_list=objects)) == []
+    case "remove":
+        s3.remove_object(bucket_name=bucket, object_name="big")
+        s3.remove_bucket(bucket_name=bucket)

@@ -12,4 +12,5 @@ case $1 in
     list) run lsf --recursive --files-only "here:$BUCKET/data" | wc -l ;;
     old) run copyto "here:$OLD/data/d00/f0000.txt" "$DOWN/old" ;;
     delete) run delete "here:$BUCKET/data" ;;
+    remove) run purge "here:$BUCKET" ;;
 esac

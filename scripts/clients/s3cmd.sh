@@ -16,4 +16,5 @@ case $1 in
     list) run ls --recursive "s3://$BUCKET/data/" | wc -l ;;
     old) run --quiet get "s3://$OLD/data/d00/f0000.txt" "$DOWN/old" ;;
     delete) run --quiet del --recursive --force "s3://$BUCKET/data/" ;;
+    remove) run --quiet rb --recursive --force "s3://$BUCKET" ;;
 esac

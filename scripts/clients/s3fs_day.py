@@ -32,3 +32,6 @@ match sys.argv[1]:
         s3.get(f"{E['OLD']}/data/d00/f0000.txt", f"{down}/old")
     case "delete":
         s3.rm(f"{bucket}/data", recursive=True)
+    case "remove":
+        s3.rm(f"{bucket}/big")
+        s3.rmdir(bucket)

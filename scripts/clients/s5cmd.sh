@@ -12,4 +12,5 @@ case $1 in
     list) s5cmd ls "s3://$BUCKET/data/*" | wc -l ;;
     old) run cp "s3://$OLD/data/d00/f0000.txt" "$DOWN/old" ;;
     delete) run rm "s3://$BUCKET/data/*" ;;
+    remove) run rm "s3://$BUCKET/big" && run rb "s3://$BUCKET" ;;
 esac

@@ -51,5 +51,9 @@ const steps = {
       if (answer.Errors?.length) throw new Error(JSON.stringify(answer.Errors));
     }
   },
+  remove: async () => {
+    await s3.send(new sdk.DeleteObjectCommand({ Bucket: BUCKET, Key: "big" }));
+    await s3.send(new sdk.DeleteBucketCommand({ Bucket: BUCKET }));
+  },
 };
 await steps[process.argv[2]]();
