@@ -21,6 +21,7 @@ from appliance.entrances import check_reach, listen, load_certificate, serving
 from appliance.errors import ApplianceError
 from appliance.expiry import Expiry
 from appliance.external.credentials import Profiles
+from appliance.external.secrets import Secrets
 from appliance.external.transfers import Outgoing, delete_others, upload_all
 from appliance.external.urls import parse_url
 from appliance.gateway.access import JobKey, TokenHolders
@@ -58,6 +59,7 @@ class App:
     config: Config
     store: Store
     profiles: Profiles
+    secrets: Secrets
     s3_endpoint: str
     tls_endpoint: str | None
     mount: Path | None
@@ -97,7 +99,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         no_pfs = await trio.to_thread.run_sync(probe_namespaces) if engine is None else None
         if no_pfs is not None:
             notices = (*notices, f"only pipelines that use S3 for input and output can run here: {no_pfs}")
-        profiles = Profiles(config.data)
+        profiles, secret_values = Profiles(config.data), Secrets(config.data)
         doors = await trio.to_thread.run_sync(_make_doors, store, launcher, engine, config, mount, no_pfs)
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(Scheduler(doors, partial(_copy_out, profiles)).run)
@@ -107,7 +109,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         await nursery.start(upkeep.run)
         stack.callback(upkeep.stop)
         tls_endpoint = secured.url if secured else None
-        yield App(config, store, profiles, plain.url, tls_endpoint, mount, notices, upkeep, doors, mounted)
+        yield App(config, store, profiles, secret_values, plain.url, tls_endpoint, mount, notices, upkeep, doors, mounted)
         nursery.cancel_scope.cancel()
 
 
