@@ -33,11 +33,13 @@ def test_values_come_from_words_stdin_and_files(sh: Shell, appliance: Serving, t
     assert kept(appliance)["three"] == dict.fromkeys(["one", "two", "three"], VALUE)
 
 
-def test_no_command_shows_a_value(sh: Shell, appliance: Serving) -> None:
+def test_no_command_shows_a_value(sh: Shell, appliance: Serving, tmp_path: Path) -> None:
     sh("create", "secret", "hidden", f"password={VALUE}")
-    shown = [sh("list", "secret"), sh("list", "secret", "--raw"), sh("inspect", "secret", "hidden"), sh("export")]
+    shown = [sh("list", "secret"), sh("list", "secret", "--raw"), sh("inspect", "secret", "hidden")]
     assert all(VALUE not in ran.out and BASE64 not in ran.out for ran in shown)
     assert sh("inspect", "secret", "hidden", "--raw").objects[0]["keys"] == ["password"]
+    sh("export", "-o", tmp_path / "export")
+    assert VALUE.encode() not in (tmp_path / "export").read_bytes()
     assert VALUE not in (appliance.data.parent / "stderr").read_text()
 
 
