@@ -75,6 +75,13 @@ class Secrets:
                 return secret
         raise NotFound(f"secret {name} not found")
 
+    def get_value(self, name: str, key: str) -> str:
+        """Raises NotFound, also for a key that the secret has not."""
+        data = self.get(name).data
+        if key not in data:
+            raise NotFound(f"secret {name} has no key {key}")
+        return data[key]
+
     def list_secrets(self) -> list[Secret]:
         """All secrets, the latest put last. Raises StoreDamaged if the file can not be understood."""
         try:
