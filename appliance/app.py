@@ -21,6 +21,8 @@ from appliance.entrances import check_reach, listen, load_certificate, serving
 from appliance.errors import ApplianceError
 from appliance.expiry import Expiry
 from appliance.external.credentials import Profiles
+from appliance.external.databases import TableFile, parse_database
+from appliance.external.secrets import Secrets
 from appliance.external.transfers import Outgoing, delete_others, upload_all
 from appliance.external.urls import parse_url
 from appliance.gateway.access import JobKey, TokenHolders
@@ -33,6 +35,7 @@ from appliance.pipelines.environment import Sidecar, base_environment, container
 from appliance.pipelines.process import Bind, Launcher, open_launcher, probe_namespaces
 from appliance.pipelines.scheduler import Scheduler
 from appliance.pipelines.scratch import remove_tree
+from appliance.pipelines.spec import Egress, SqlDatabaseEgress
 from appliance.pipelines.views import file_binds, fuse_binds
 from appliance.store import Store, auth, debugging, repos
 from appliance.store.blobs import Content
@@ -58,6 +61,7 @@ class App:
     config: Config
     store: Store
     profiles: Profiles
+    secrets: Secrets
     s3_endpoint: str
     tls_endpoint: str | None
     mount: Path | None
@@ -97,17 +101,17 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         no_pfs = await trio.to_thread.run_sync(probe_namespaces) if engine is None else None
         if no_pfs is not None:
             notices = (*notices, f"only pipelines that use S3 for input and output can run here: {no_pfs}")
-        profiles = Profiles(config.data)
+        profiles, secret_values = Profiles(config.data), Secrets(config.data)
         doors = await trio.to_thread.run_sync(_make_doors, store, launcher, engine, config, mount, no_pfs)
         nursery = await stack.enter_async_context(trio.open_nursery())
-        await nursery.start(Scheduler(doors, partial(_copy_out, profiles)).run)
+        await nursery.start(Scheduler(doors, partial(_copy_out, profiles, secret_values)).run)
         await nursery.start(Clock(store).run)
         await nursery.start(Expiry(store, config.upload_days * _DAY_S).run)
         upkeep = Upkeep(store)
         await nursery.start(upkeep.run)
         stack.callback(upkeep.stop)
         tls_endpoint = secured.url if secured else None
-        yield App(config, store, profiles, plain.url, tls_endpoint, mount, notices, upkeep, doors, mounted)
+        yield App(config, store, profiles, secret_values, plain.url, tls_endpoint, mount, notices, upkeep, doors, mounted)
         nursery.cancel_scope.cancel()
 
 
@@ -192,17 +196,35 @@ def _sidecar_buckets(
 
 def _copy_out(
     profiles: Profiles,
-    url: str,
-    output: Iterator[Entry],
+    secret_values: Secrets,
+    wanted: Egress,
+    output: Callable[[], Iterator[Entry]],
     read: Callable[[Content], Iterator[bytes]],
     stop: Callable[[], bool],
-    mirrored: Iterator[Entry] | None,
 ) -> None:
-    """Copy a job's output to another store; see `runner.Egress`."""
-    address = parse_url(url)
-    upload_all(address, profiles, (outgoing(entry, read) for entry in output), stop=stop)
-    if mirrored is not None:
-        delete_others(address, profiles, (entry.path for entry in mirrored), stop=stop)
+    """Copy a job's output to another store or a database; see `runner.Egress`."""
+    if wanted.sql_database is not None:
+        _fill_tables(secret_values, wanted.sql_database, output, read, stop)
+        return
+    address = parse_url(wanted.object_url)
+    upload_all(address, profiles, (outgoing(entry, read) for entry in output()), stop=stop)
+    if wanted.mirror:
+        delete_others(address, profiles, (entry.path for entry in output()), stop=stop)
+
+
+def _fill_tables(
+    secret_values: Secrets,
+    wanted: SqlDatabaseEgress,
+    output: Callable[[], Iterator[Entry]],
+    read: Callable[[Content], Iterator[bytes]],
+    stop: Callable[[], bool],
+) -> None:
+    """Put a job's output into the tables of a database."""
+    password = secret_values.get_value(wanted.secret.name, wanted.secret.key) if wanted.secret else ""
+    database = parse_database(wanted.url, wanted.file_format.type, wanted.file_format.columns, password)
+    from appliance.external.tables import fill_tables  # an extra, which `parse_database` has found
+
+    fill_tables(database, lambda: (TableFile(entry.path, partial(read, entry.content)) for entry in output()), stop=stop)
 
 
 def outgoing(entry: Entry, read: Callable[[Content], Iterator[bytes]]) -> Outgoing:

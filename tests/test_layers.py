@@ -47,6 +47,7 @@ ONLY_IN = {
     "obstore": "external",
     "botocore": "external",
     "urllib3": "external",
+    "psycopg": "external",
 }
 WITHOUT_TRIO = {
     "names",

@@ -19,6 +19,7 @@ _MODULES = {
     "job": ("jobs",),
     "datum": ("jobs", "debugging"),
     "storage": ("storage",),
+    "secret": ("secrets",),
     "transaction": ("transactions",),
     "appliance": ("misc",),
     "all": ("misc",),
@@ -105,7 +106,7 @@ def _verb(name: str, text: str) -> Verb:
     return verb
 
 
-create = _verb("create", "Make a repo, branch or pipeline.")
+create = _verb("create", "Make a repo, branch, pipeline or secret.")
 update = _verb("update", "Change a repo or pipeline.")
 inspect = _verb("inspect", "Show everything about one thing.")
 list_ = _verb("list", "Show many things, a line each.")

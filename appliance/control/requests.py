@@ -12,10 +12,21 @@ import msgspec
 
 from appliance.app import App
 from appliance.errors import ApplianceError, InvalidRequest
+from appliance.external.databases import parse_database
 from appliance.external.transfers import require_remote
 from appliance.external.urls import parse_url
 from appliance.names import CommitId, is_commit_id
-from appliance.pipelines.spec import CronInput, Spec, SpecTrigger, check_supported, crons_of, leaves, parse_specs, to_json
+from appliance.pipelines.spec import (
+    CronInput,
+    Egress,
+    Spec,
+    SpecTrigger,
+    check_supported,
+    crons_of,
+    leaves,
+    parse_specs,
+    to_json,
+)
 from appliance.quantities import parse_time
 from appliance.store import Db, history, jobs, pipelines, repos, running, squash
 from appliance.store.crons import Cron
@@ -70,8 +81,8 @@ class Requests:
         specs = parse_specs(text, strict=self._strict)
         for spec in specs:
             check_supported(spec)
-            if spec.egress_url:
-                require_remote(parse_url(spec.egress_url))
+            if spec.egress is not None:
+                _check_egress(spec.egress)
 
         def create(db: Db) -> list[str]:
             for spec in specs:
@@ -94,6 +105,14 @@ class Requests:
 
     def delete_job(self, pipeline: str, job: str) -> Write:
         return lambda db: running.delete_job(db, jobs.get_job(db, pipeline, job).row)
+
+
+def _check_egress(egress: Egress) -> None:
+    """Refuse what would fail in every job."""
+    if egress.object_url:
+        require_remote(parse_url(egress.object_url))
+    if wanted := egress.sql_database:
+        parse_database(wanted.url, wanted.file_format.type, wanted.file_format.columns)
 
 
 def _new_pipeline(spec: Spec) -> NewPipeline:

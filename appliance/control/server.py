@@ -28,6 +28,7 @@ from appliance.control.calls import Calls
 from appliance.control.debugging import Debugging, WantedChanges, WantedDatum
 from appliance.control.files import FileCalls, open_file, stage_file
 from appliance.control.follow import choose_jobs, find_start, iter_finished, iter_logs
+from appliance.control.keeping import SecretCalls
 from appliance.control.lines import describe_error, iter_ended, iter_lines
 from appliance.control.mount import MountCalls
 from appliance.control.requests import Requests
@@ -92,7 +93,7 @@ class Control:
         self._requests = collect_requests(Requests(app))
         self._transactions = Transactions(app.store, self._requests)
         self._calls = _collect(Calls(app)) | _collect(FileCalls(app)) | _collect(MountCalls(app)) | _collect(AuthCalls(app))
-        self._calls |= _collect(self._transactions)
+        self._calls |= _collect(self._transactions) | _collect(SecretCalls(app))
         self._streams = _collect(Streams(strict=app.config.strict), skip=1)
         self._upkeep = _collect(UpkeepCalls(app))
         self._transfers = _collect(TransferCalls(app), skip=1)

@@ -6,9 +6,7 @@ profile serves is decided here; how it signs is the library's business.
 
 import binascii
 import json
-import os
 import re
-import secrets
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -19,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from appliance.errors import InvalidRequest, NotFound, StoreDamaged
+from appliance.external.private import write_private
 from appliance.external.urls import ObjectUrl, Provider, check_region, normal_endpoint
 
 _FILE: Final = "credentials.json"
@@ -153,7 +152,7 @@ class Profiles:
 
     def _save(self, profiles: list[Profile]) -> None:
         saved = {"version": 1, "profiles": [asdict(profile) for profile in profiles]}
-        _write_private(self._path, msgspec.json.format(msgspec.json.encode(saved), indent=2))
+        write_private(self._path, msgspec.json.format(msgspec.json.encode(saved), indent=2))
 
 
 def profile_name(provider: str, endpoint: str | None, bucket: str | None = None) -> str:
@@ -183,26 +182,3 @@ def _may_serve(profile: Profile, url: ObjectUrl) -> bool:
     """Whether a profile is for the address's bucket, and for the account if that names one."""
     account = url.account is None or url.account == profile.access_key_id
     return account and profile.bucket in (None, url.bucket)
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    """Replace a file in one step, readable by its owner only, durable on return."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Protocol
@@ -22,6 +23,7 @@ from appliance.pipelines.joblog import DatumLines, LogBuffer
 from appliance.pipelines.planner import iter_planned
 from appliance.pipelines.scratch import open_scratch
 from appliance.pipelines.slots import Slots, Turn
+from appliance.pipelines.spec import Egress as Wanted
 from appliance.pipelines.spec import Spec, from_json, leaves
 from appliance.pipelines.worker import run_datum
 from appliance.store import (
@@ -51,18 +53,18 @@ _BESIDE = 2
 
 
 class Egress(Protocol):
-    """Copies a job's output to another store; blocks, raises ApplianceError, gives up soon after `stop` says so.
+    """Copies a job's output to another store or a database.
 
-    `mirrored` is the output once more, for what is not in it to be deleted there; None deletes nothing.
+    It blocks, raises ApplianceError, and gives up soon after `stop` says so.
+    `output` gives the output's files in path order, each time it is called.
     """
 
     def __call__(
         self,
-        url: str,
-        output: Iterator[Entry],
+        wanted: Wanted,
+        output: Callable[[], Iterator[Entry]],
         read: Callable[[Content], Iterator[bytes]],
         stop: Callable[[], bool],
-        mirrored: Iterator[Entry] | None,
     ) -> None: ...
 
 
@@ -142,8 +144,8 @@ async def _run(doors: Doors, egress: Egress, job: Job, spec: Spec, logs: LogBuff
     if failed := await trio.to_thread.run_sync(_find_failed, doors.store, job):
         raise ApplianceError(f"datum {failed.id} failed: {failed.reason}")
     await trio.to_thread.run_sync(_check_output, doors.store, job)
-    if spec.egress_url:
-        await _copy_out(doors, egress, job, spec)
+    if spec.egress is not None and spec.egress.is_somewhere:
+        await _copy_out(doors, egress, job, spec.egress)
     await write(doors.store, lambda db: running.complete_job(db, job.row))
 
 
@@ -238,16 +240,15 @@ async def _work(
 # -- egress
 
 
-async def _copy_out(doors: Doors, egress: Egress, job: Job, spec: Spec) -> None:
+async def _copy_out(doors: Doors, egress: Egress, job: Job, wanted: Wanted) -> None:
     await write(doors.store, lambda db: running.set_egressing(db, job.row))
     stopped = Event()
-    output = _iter_output(doors.store, job)
-    mirrored = _iter_output(doors.store, job) if spec.egress is not None and spec.egress.mirror else None
+    output = partial(_iter_output, doors.store, job)
     read = _reader(doors.store)
 
     def run() -> None:
         try:
-            egress(spec.egress_url, output, read, stopped.is_set, mirrored)
+            egress(wanted, output, read, stopped.is_set)
         except ApplianceError as error:
             raise ApplianceError(f"egress error: {error}") from error
 

@@ -54,6 +54,7 @@ def test_every_command_is_there() -> None:
         *("delete job", "restart datum"),
         *("deploy storage amazon", "deploy storage google", "deploy storage microsoft"),
         *("deploy storage list", "deploy storage delete"),
+        *("create secret", "inspect secret", "list secret", "delete secret"),
         *("start transaction", "stop transaction", "resume transaction", "finish transaction"),
         *("inspect transaction", "list transaction", "delete transaction"),
         "delete all",

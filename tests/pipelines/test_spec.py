@@ -442,7 +442,6 @@ class TestSupport:
             ({"service": {}}, "services"),
             ({"transform": {"secrets": [{"name": "s"}]}}, "`transform.secrets`"),
             ({"transform": {"datum_batching": True}}, "`transform.datum_batching`"),
-            ({"egress": {"sql_database": {"secret": {"name": "s", "key": "k"}}}}, "`egress.sql_database`"),
         ],
     )
     def test_what_does_not_run_yet_is_refused(self, changes: dict[str, Any], what: str) -> None:

@@ -14,7 +14,16 @@ neither is what has to be random or now: `salt` and the `start` of a cron input 
 Fields, defaults and texts are Pachyderm's (`src/pps/pps.proto`, `src/server/pps/server/api_server.go`).
 """
 
-from appliance.pipelines.spec.model import CronInput, Input, PfsInput, Spec, Transform, parse_duration
+from appliance.pipelines.spec.model import (
+    CronInput,
+    Egress,
+    Input,
+    PfsInput,
+    Spec,
+    SqlDatabaseEgress,
+    Transform,
+    parse_duration,
+)
 from appliance.pipelines.spec.model import Trigger as SpecTrigger
 from appliance.pipelines.spec.queries import crons_of, from_json, input_shorthand, leaves, sort_input, to_json
 from appliance.pipelines.spec.reading import parse_specs
@@ -22,10 +31,12 @@ from appliance.pipelines.spec.supported import check_supported
 
 __all__ = [
     "CronInput",
+    "Egress",
     "Input",
     "PfsInput",
     "Spec",
     "SpecTrigger",
+    "SqlDatabaseEgress",
     "Transform",
     "check_supported",
     "crons_of",

@@ -162,6 +162,16 @@ class Egress(_Model, frozen=True):
     mirror: bool = False
     sql_database: SqlDatabaseEgress | None = None
 
+    @property
+    def object_url(self) -> str:
+        """The object store's address that the output is copied to; empty for none."""
+        return self.object_storage.url if self.object_storage else self.url
+
+    @property
+    def is_somewhere(self) -> bool:
+        """Whether there is anything to be done."""
+        return bool(self.object_url or self.sql_database)
+
 
 class Service(_Model, frozen=True):
     internal_port: _Int = 0
@@ -282,9 +292,7 @@ class Spec(_Model, frozen=True):
     @property
     def egress_url(self) -> str:
         """Where the output commit is copied to; empty for nowhere."""
-        if self.egress is None:
-            return ""
-        return self.egress.object_storage.url if self.egress.object_storage else self.egress.url
+        return self.egress.object_url if self.egress else ""
 
     @property
     def needs_sidecar(self) -> bool:

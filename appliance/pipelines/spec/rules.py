@@ -191,6 +191,8 @@ def _check_egress(egress: Egress | None) -> None:
         return
     if egress.object_storage:
         raise malformed("`egress` has both `object_storage` and `sql_database`")
+    if egress.url:
+        raise malformed("`egress` has both `URL` and `sql_database`")
     secret = egress.sql_database.secret
     if secret is None:
         raise InvalidSpec("egress.sql_database.secret is required")

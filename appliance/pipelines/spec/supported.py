@@ -35,6 +35,5 @@ _NOT_RUN: tuple[tuple[str, Callable[[Spec], object]], ...] = (
     ("services", lambda spec: spec.service),
     ("`transform.secrets`", lambda spec: spec.transform.secrets),
     ("`transform.datum_batching`", lambda spec: spec.transform.datum_batching),
-    ("`egress.sql_database`", lambda spec: spec.egress and spec.egress.sql_database),
     ("projects other than `default`", _uses_project),
 )
