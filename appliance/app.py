@@ -150,6 +150,7 @@ def _make_doors(
         runner=launcher if engine is None else Containers(launcher, engine),
         open_sidecar=partial(_open_sidecar, store, config.strict),
         open_view=_make_view(store, config, mount),
+        find_secret=lambda name: Secrets(config.data).get(name).data,
         scratch=scratch,
         environment=base_environment(config.environment) if engine is None else container_environment(),
         strict=config.strict,

@@ -19,7 +19,7 @@ _HEADER = ("NAME", "TYPE", "CREATED")
 @click.argument("values", metavar="[KEY=VALUE]...", nargs=-1)
 @click.option("-f", "--file", metavar="FILE|-", help="A Kubernetes Secret, JSON or YAML; - is stdin.")
 def create_secret(name: str | None, values: tuple[str, ...], file: str | None) -> None:
-    """Keep a secret, for the egress of pipelines to databases: a file, or a name with `key=value` words.
+    """Keep a secret, for user code and for the egress of pipelines to databases: a file, or a name with `key=value` words.
 
     A value may also be `-` (a line of standard input) or `@FILE`: everybody on this machine can read a command's arguments
     while it runs.

@@ -16,6 +16,7 @@ from appliance.external.databases import parse_database
 from appliance.external.transfers import require_remote
 from appliance.external.urls import parse_url
 from appliance.names import CommitId, is_commit_id
+from appliance.pipelines.secrets import check_secrets
 from appliance.pipelines.spec import (
     CronInput,
     Egress,
@@ -42,6 +43,7 @@ class Requests:
     def __init__(self, app: App) -> None:
         self._strict = app.config.strict
         self._containers = app.config.runner == "container"
+        self._find_secret = app.doors.find_secret
 
     def create_repo(self, repo: str, description: str = "", update: bool = False) -> Write:
         return lambda db: repos.create_repo(db, repo, description=description, update=update)
@@ -81,6 +83,7 @@ class Requests:
         specs = parse_specs(text, strict=self._strict)
         for spec in specs:
             check_supported(spec)
+            check_secrets(self._find_secret, spec.transform.secrets)
             if spec.egress is not None:
                 _check_egress(spec.egress)
 

@@ -1,4 +1,4 @@
-"""Named secrets, each some keys with a value: what a pipeline's egress to a database takes its password from.
+"""Named secrets, each some keys with a value: for user code, and for the password of a database that egress goes to.
 
 Like profiles they are in one private file and nowhere else: nothing here gives a value but `get`.
 """

@@ -11,6 +11,7 @@
     restarting   tries that are to begin anew
     doors        what jobs are handed from outside
     scratch      directories that are gone afterwards
+    secrets      a transform's secrets as variables and files
     views        a datum's inputs as files and directories to bind
     joblog       what user code prints, on its way to the store
     outputs      what a datum left in /pfs/out, into the store

@@ -13,6 +13,7 @@ from appliance.pipelines.datums import DatumInput
 from appliance.pipelines.environment import Sidecar
 from appliance.pipelines.process import Bind, Exit, OnLine, Pace, ProcessSpec
 from appliance.pipelines.restarting import Tries
+from appliance.pipelines.secrets import FindSecret
 from appliance.pipelines.spec import Spec
 from appliance.store import Db, Store
 from appliance.store.datums import StoredDatum
@@ -67,6 +68,7 @@ class Doors:
     runner: Runner
     open_sidecar: OpenSidecar
     open_view: OpenView
+    find_secret: FindSecret
     scratch: Path
     environment: Mapping[str, str]
     strict: bool = False

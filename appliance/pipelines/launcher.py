@@ -7,7 +7,7 @@ nothing slow to import. It has one thread; a forked child may therefore do as it
 Messages are a length (four bytes, big endian) and JSON, over the socket that is standard input:
 
     to the launcher     {"op": "run", "run": 7, "argv", "env", "cwd", "user", "private_pfs", "binds",
-                         "variables"}
+                         "outside", "variables"}
                         and with its length the descriptors for standard input, output and error
                         {"op": "signal", "run": 7, "signal": 15}
     from the launcher   {"run": 7, "pid": 4711}                         the process, also its group; before user code
@@ -106,17 +106,24 @@ def clone(flags: int) -> int:
     return pid
 
 
-def private_pfs(binds: list[dict[str, Any]], variables: str) -> None:
+def private_pfs(binds: list[dict[str, Any]], outside: list[dict[str, Any]], variables: str) -> None:
     """Give this process its own /pfs of exactly these binds, all of it read-only except those marked writable.
+
+    Those that lie `outside` of it are put over what the host has there, read-only.
 
     It must have a mount namespace of its own. The sources are looked up in the host's tree, so they may lie below the host's
     own /pfs. Raises StepFailed.
     """
     umask = os.umask(0o022)
-    if PFS.strip("/") not in os.listdir("/"):  # a stat would ask whatever is mounted there, dead or alive
-        with _step(f"build a root directory with a {PFS} in it"):
-            new_root()
+    there = os.listdir("/")  # a stat would ask whatever is mounted there, dead or alive
+    targets = [PFS, *(bind["target"] for bind in outside)]
+    if missing := [target for target in targets if target.split("/")[1] not in there]:
+        with _step(f"build a root directory with a {missing[0]} in it"):
+            new_root(missing)
     build_pfs(binds, variables)
+    for bind in outside:
+        with _step(f"bind a secret to {bind['target']}"):
+            bind_outside(bind["source"], bind["target"])
     os.umask(umask)
 
 
@@ -160,8 +167,30 @@ def _write(path: str, text: str, flags: int = 0) -> None:
         os.close(fd)
 
 
-def new_root() -> None:
-    """Stand in a copy of the root directory that also has an empty /pfs; the host has none and gets none.
+def bind_outside(source: str, target: str) -> None:
+    """Bind a directory where the host may have none, and gets none: then its place is in a copy of the directory above."""
+    if not os.path.isdir(target):
+        above = os.path.dirname(target)
+        while not os.path.isdir(above):
+            above = os.path.dirname(above)
+        copy_directory(above, target)
+    _mount(source, target, MS_BIND)
+    _make_read_only(target)
+
+
+def copy_directory(place: str, missing: str) -> None:
+    """Cover a directory with one that shows the same, read-only, and has another directory somewhere below it."""
+    _mount("tmpfs", WORKBENCH, MS_NOSUID | MS_NODEV, "tmpfs", "mode=755")
+    with os.scandir(place) as entries:
+        for entry in entries:
+            _mirror(entry, WORKBENCH)
+    os.makedirs(WORKBENCH + missing.removeprefix(place))
+    _make_read_only(WORKBENCH)
+    _mount(WORKBENCH, place, MS_MOVE)
+
+
+def new_root(missing: list[str]) -> None:
+    """Stand in a copy of the root directory that also has these empty directories; the host has none and gets none.
 
     Every entry of the host's root is bound with all that is mounted below it. The copy itself is read-only: what user
     code put directly into it would be lost without a word.
@@ -172,21 +201,22 @@ def new_root() -> None:
     os.chdir("/")
     with os.scandir(OLD_ROOT) as entries:
         for entry in entries:
-            _mirror(entry)
-    os.mkdir(PFS)
+            _mirror(entry, "")
+    for path in missing:
+        os.makedirs(path, exist_ok=True)
     _checked(_libc.umount2(os.fsencode(OLD_ROOT), MNT_DETACH))
     os.rmdir(OLD_ROOT)
     _make_read_only("/")
 
 
-def _mirror(entry: os.DirEntry[str]) -> None:
-    """Make one entry of the old root appear in the new one, without touching what may be a dead mount."""
+def _mirror(entry: os.DirEntry[str], place: str) -> None:
+    """Make one entry of a directory appear in another one, without touching what may be a dead mount."""
     if entry.is_symlink():
-        os.symlink(os.readlink(entry.path), f"/{entry.name}")
+        os.symlink(os.readlink(entry.path), f"{place}/{entry.name}")
     else:
-        _make_entry(f"/{entry.name}", directory=entry.is_dir(follow_symlinks=False))
+        _make_entry(f"{place}/{entry.name}", directory=entry.is_dir(follow_symlinks=False))
         # Recursive by need: in a user namespace the mounts below can not be left out.
-        _mount(entry.path, f"/{entry.name}", MS_BIND | MS_REC)
+        _mount(entry.path, f"{place}/{entry.name}", MS_BIND | MS_REC)
 
 
 def build_pfs(binds: list[dict[str, Any]], variables: str) -> None:
@@ -243,7 +273,7 @@ def run_child(request: dict[str, Any], fds: list[int], channel: socket.socket, l
         os.setsid()
         if request["private_pfs"]:
             own_namespace()
-            private_pfs(request["binds"], request["variables"])
+            private_pfs(request["binds"], request["outside"], request["variables"])
             channel.sendall(str(_namespace("self")).encode())
         become_user_code(request, fds, channel, launcher_pid)
 
@@ -259,7 +289,7 @@ def run_first(request: dict[str, Any], fds: list[int], channel: socket.socket, r
         forget_signals()
         os.setsid()
         isolation.enter()
-        private_pfs(request["binds"], request["variables"])
+        private_pfs(request["binds"], request["outside"], request["variables"])
         with _step("mount /proc"):
             own_proc()
         _die_with_peer(channel)
@@ -741,7 +771,7 @@ def enter_first(request: dict[str, Any], isolation: Isolation) -> NoReturn:
             isolation.enter()
         else:
             own_namespace()
-        private_pfs(request["binds"], request["variables"])
+        private_pfs(request["binds"], request["outside"], request["variables"])
         if isolation.flags:
             own_proc()
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -792,7 +822,7 @@ def main(arguments: list[str]) -> int:
     if arguments == ["probe"]:
         try:
             own_namespace()
-            private_pfs([], "")
+            private_pfs([], [], "")
         except StepFailed as error:
             sys.stdout.write(f"{error}\n")
             return 1

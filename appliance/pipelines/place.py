@@ -14,6 +14,7 @@ from appliance.pipelines.doors import Doors, Lines, Work
 from appliance.pipelines.environment import s3_environment, worker_environment
 from appliance.pipelines.process import Bind, Exit, ProcessSpec
 from appliance.pipelines.scratch import make_out
+from appliance.pipelines.secrets import secret_binds, secret_variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,9 @@ def _make_place(
         binds = (*binds, Bind(out, "/pfs/out", writable=True))
     if binds and doors.no_pfs is not None:
         raise Unsupported(f"the input or output of this datum is below /pfs, which can not be had here: {doors.no_pfs}")
+    secrets = work.spec.transform.secrets
+    environment = secret_variables(doors.find_secret, secrets) | environment
+    binds = (*binds, *secret_binds(doors.find_secret, secrets, scratch / "secrets"))
     if doors.runner.foreign:
         file = scratch / "variables"
         file.write_text(_as_lines(variables))

@@ -51,20 +51,30 @@ class ProcessLost(errors.ApplianceError):
     """The launcher died, and user code with it. Says nothing about the user code: the try should not count."""
 
 
+# Nothing is seen there any more, or it is not for us to say what.
+_NOT_OUTSIDE = ("/pfs/", "/proc/", "/dev/", "/sys/", "//")
+
+
 @dataclass(frozen=True, slots=True)
 class Bind:
     """A file or directory that user code sees at `target`, a clean path below /pfs; ValueError for another.
 
+    With `outside` it may be anywhere else, and is read-only. What is missing of the path is made, for user code only.
     File systems mounted below `source` are not seen. Only a `writable` one can be changed, also by root.
     """
 
     source: Path
     target: str
     writable: bool = False
+    outside: bool = False
 
     def __post_init__(self) -> None:
         if not self.source.is_absolute():
             raise ValueError(f"{self.source} is not an absolute path")
+        if self.outside:
+            if not self.target.startswith("/") or f"{self.target}/".startswith(_NOT_OUTSIDE):
+                raise ValueError(f"nothing can be put at {self.target}")
+            return
         if not self.target.startswith("/pfs/") or posixpath.normpath(self.target) != self.target:
             raise ValueError(f"{self.target} is not a clean path below /pfs")
 
@@ -336,7 +346,8 @@ async def _open_link() -> _Link:
 
 
 def _request(spec: ProcessSpec, account: dict[str, Any] | None) -> dict[str, Any]:
-    binds = [{"source": str(bind.source), "target": bind.target, "writable": bind.writable} for bind in spec.binds]
+    binds = [_describe_bind(bind) for bind in spec.binds if not bind.outside]
+    outside = [_describe_bind(bind) for bind in spec.binds if bind.outside]
     return {
         "argv": spec.argv,
         "env": dict(spec.env),
@@ -344,8 +355,13 @@ def _request(spec: ProcessSpec, account: dict[str, Any] | None) -> dict[str, Any
         "user": account,
         "private_pfs": spec.private_pfs,
         "binds": binds,
+        "outside": outside,
         "variables": spec.variables,
     }
+
+
+def _describe_bind(bind: Bind) -> dict[str, Any]:
+    return {"source": str(bind.source), "target": bind.target, "writable": bind.writable}
 
 
 def find_account(user: str) -> dict[str, Any] | None:

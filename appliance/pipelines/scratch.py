@@ -56,6 +56,7 @@ def clear(directory: Path) -> None:
         inputs = directory / "in"
         for place in inputs.iterdir() if inputs.exists() else ():
             _empty(place)
+        remove_tree(directory / "secrets")
         out = directory / "out"
         if out.exists():
             _empty(out)

@@ -64,6 +64,7 @@ class Lab:
 
     def __init__(self, app: App) -> None:
         self.store, self.calls, self.requests = app.store, Calls(app), Requests(app)
+        self.secrets = app.secrets
         self.scratch, self.s3_endpoint = app.config.data / "scratch", app.s3_endpoint
         with self.store.snapshot() as db:
             fresh = not repos.exists(db, "images")

@@ -440,7 +440,6 @@ class TestSupport:
             ({"input": pfs(project="other")}, "projects other than `default`"),
             ({"spout": {}, "input": None}, "spouts"),
             ({"service": {}}, "services"),
-            ({"transform": {"secrets": [{"name": "s"}]}}, "`transform.secrets`"),
             ({"transform": {"datum_batching": True}}, "`transform.datum_batching`"),
         ],
     )
@@ -450,8 +449,8 @@ class TestSupport:
         assert str(caught.value) == f"pipeline edges: this version does not run {what}"
 
     def test_all_of_it_is_named_at_once(self) -> None:
-        with pytest.raises(Unsupported, match=r"does not run services, `transform\.secrets`"):
-            check_supported(parse(service={}, transform={"secrets": [{"name": "s"}]}))
+        with pytest.raises(Unsupported, match=r"does not run services, `transform\.datum_batching`"):
+            check_supported(parse(service={}, transform={"datum_batching": True}))
 
     @pytest.mark.parametrize("text", [PRINTED_1X, PRINTED_2X])
     def test_printed_specs_run(self, text: str) -> None:

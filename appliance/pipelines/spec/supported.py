@@ -33,7 +33,6 @@ _NOT_RUN: tuple[tuple[str, Callable[[Spec], object]], ...] = (
     ('`repo_type: "meta"`', _in_pfs(lambda leaf: leaf.repo_type == "meta")),
     ("spouts", lambda spec: spec.spout),
     ("services", lambda spec: spec.service),
-    ("`transform.secrets`", lambda spec: spec.transform.secrets),
     ("`transform.datum_batching`", lambda spec: spec.transform.datum_batching),
     ("projects other than `default`", _uses_project),
 )
