@@ -15,21 +15,24 @@ _HEADER = ("NAME", "VERSION", "INPUT", "CREATED", "STATE / LAST JOB", "DESCRIPTI
 _STATES = click.Choice(["running", "paused"])
 
 _pipeline = click.argument("pipeline")
+_dry_run = click.option("--dry-run", is_flag=True, help="Only say whether it would work.")
 
 
 @verbs.create.command("pipeline")
 @spec_file_option(required=True)
-def create_pipeline(spec_file: str) -> None:
+@_dry_run
+def create_pipeline(spec_file: str, dry_run: bool) -> None:
     """Make pipelines from their specs, all or none."""
-    send_spec(read_spec(spec_file))
+    send_spec(read_spec(spec_file), dry_run=dry_run)
 
 
 @verbs.update.command("pipeline")
 @spec_file_option(required=True)
 @click.option("--reprocess", is_flag=True, help="Process datums again that were processed before.")
-def update_pipeline(spec_file: str, reprocess: bool) -> None:
+@_dry_run
+def update_pipeline(spec_file: str, reprocess: bool, dry_run: bool) -> None:
     """Give pipelines new specs, all or none; those that do not exist are made."""
-    send_spec(read_spec(spec_file), update=True, reprocess=reprocess)
+    send_spec(read_spec(spec_file), update=True, reprocess=reprocess, dry_run=dry_run)
 
 
 @verbs.inspect.command("pipeline")

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from appliance.app import App
+from appliance.control.transactions import rehearse
 from appliance.errors import ApplianceError, InvalidRequest
 from appliance.external.databases import parse_database
 from appliance.external.transfers import require_remote
@@ -78,8 +79,8 @@ class Requests:
             raise InvalidRequest(f'invalid commit id "{commit_id}"')
         return lambda db: squash.squash_set(db, CommitId(commit_id))
 
-    def create_pipeline(self, text: str, update: bool = False, reprocess: bool = False) -> Write:
-        """Create or update the pipelines of a spec file, all or none; return notices."""
+    def create_pipeline(self, text: str, update: bool = False, reprocess: bool = False, dry_run: bool = False) -> Write:
+        """Create or update the pipelines of a spec file, all or none; return notices. A dry run leaves no trace."""
         specs = parse_specs(text, strict=self._strict)
         for spec in specs:
             check_supported(spec)
@@ -95,7 +96,7 @@ class Requests:
                     pipelines.create_pipeline(db, _new_pipeline(spec))
             return [notice for spec in specs for notice in spec.list_notices(containers=self._containers)]
 
-        return create
+        return (lambda db: rehearse(db, create)) if dry_run else create
 
     def stop_job(self, pipeline: str, job: str) -> Write:
         def stop(db: Db) -> None:

@@ -77,7 +77,7 @@ class Transactions:
 
         def record(db: Db) -> Any:
             _check_unchanged(db, recorded)
-            result = _rehearse(db, recorded, writes)
+            result = rehearse(db, lambda db: _run_all(db, recorded, writes))
             transactions.record_request(db, recorded, request)
             return result
 
@@ -92,10 +92,11 @@ def _check_unchanged(db: Db, recorded: Transaction) -> None:
         raise Conflict(f"somebody else changed transaction {recorded.id} at the same time")
 
 
-def _rehearse(db: Db, transaction: Transaction, writes: Iterable[Write]) -> Any:
+def rehearse(db: Db, write: Write) -> Any:
+    """Return what a write gives, or raise what it raises, and undo it."""
     db.execute("SAVEPOINT rehearsal")
     try:
-        return _run_all(db, transaction, writes)
+        return write(db)
     finally:
         db.execute("ROLLBACK TO rehearsal")
         db.execute("RELEASE rehearsal")

@@ -180,3 +180,15 @@ def test_pipeline_that_others_read_is_deleted_by_force(sh: Shell, chain: tuple[s
     sh("delete", "pipeline", first, "--force")
     assert first not in paths(sh("list", "repo"))
     assert last in paths(sh("list", "pipeline"))
+
+
+def test_dry_run_checks_everything_and_makes_nothing(sh: Shell, repo: str, pipeline: str) -> None:
+    for verb in ("create", "update"):
+        sh(verb, "pipeline", "-f", "-", "--dry-run", stdin=spec_of(f"{repo}-dry", repo))
+    assert f"{repo}-dry" not in paths(sh("list", "pipeline"))
+    sh("update", "pipeline", "-f", "-", "--dry-run", stdin=spec_of(pipeline, repo, "echo two"))
+    assert (version(sh, pipeline), len(sh("list", "job", "-p", pipeline).rows)) == (1, 1)
+    line = f'pipeline "{pipeline}" already exists'
+    assert sh.refused("create", "pipeline", "-f", "-", "--dry-run", stdin=spec_of(pipeline, repo))[1] == line
+    missing = sh.refused("create", "pipeline", "-f", "-", "--dry-run", stdin=spec_of(f"{repo}-dry", f"{repo}-none"))
+    assert missing[1] == f"repo {repo}-none not found"
