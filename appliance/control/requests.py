@@ -12,7 +12,7 @@ import msgspec
 
 from appliance.app import App
 from appliance.control.transactions import rehearse
-from appliance.errors import ApplianceError, InvalidRequest
+from appliance.errors import ApplianceError, InvalidRequest, InvalidSpec
 from appliance.external.databases import parse_database
 from appliance.external.transfers import require_remote
 from appliance.external.urls import parse_url
@@ -84,6 +84,8 @@ class Requests:
         specs = parse_specs(text, strict=self._strict)
         for spec in specs:
             check_supported(spec)
+            if not spec.transform.cmd and not self._containers:  # an image may have a command of its own
+                raise InvalidSpec("invalid pipeline transform, no command specified")
             check_secrets(self._find_secret, spec.transform.secrets)
             if spec.egress is not None:
                 _check_egress(spec.egress)

@@ -6,7 +6,7 @@ import pytest
 from pipelines.helpers import COPY, Gate, Lab, images, kill_launcher, wait_until
 from store.helpers import commit_of, delete
 
-from appliance.errors import ApplianceError, JobNotFound
+from appliance.errors import ApplianceError, InvalidSpec, JobNotFound
 from appliance.store import jobs, logs, repos
 from appliance.store.jobs import Job
 
@@ -52,9 +52,9 @@ def test_command_that_does_not_exist_fails_the_datum(lab: Lab) -> None:
     assert datum.reason == "user code could not be started: cannot execute no-such-command: No such file or directory"
 
 
-def test_no_command_fails_the_datum(lab: Lab) -> None:
-    job = lab.run("", {"/a": b""}, transform={"cmd": []})
-    assert job.reason.endswith("user code could not be started: no command specified")
+def test_pipeline_without_a_command_is_refused(lab: Lab) -> None:
+    with pytest.raises(InvalidSpec, match="invalid pipeline transform, no command specified"):
+        lab.pipeline("", transform={"cmd": []})
 
 
 def test_signal_is_told(lab: Lab) -> None:
