@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from moto.s3.models import S3Backend
 
-from appliance.errors import Conflict
+from appliance.errors import Conflict, Unsupported
 from appliance.gateway import checksums, metadata, tags
 from appliance.gateway.buckets import ENABLED, SUSPENDED, Bucket, BucketMap
 from appliance.gateway.checksums import Algorithm
@@ -252,7 +252,10 @@ class RepoBackend(UploadBackend, SettingsBackend, Refusals, S3Backend):  # type:
 
         def delete(db: Db) -> list[Deleted]:
             bucket = self.bucket_map.get(db, bucket_name)
-            bucket.check_writable(db)
+            try:
+                bucket.check_writable(db)
+            except Unsupported:  # an input of a job: said of each key, as S3 does of what it does not allow
+                return [Deleted(key, version, error=not_implemented()) for key, version in objects]
             wanted = [(key, find_version(bucket, version)) for key, version in objects]
             forgotten = self._forget_all(db, bucket, [(key, version) for key, version in wanted if version is not None])
             plain = ["/" + key for key, version in wanted if version is None]

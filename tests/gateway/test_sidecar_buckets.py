@@ -125,11 +125,19 @@ def test_writes_to_an_input_are_not_implemented(sidecar: Sidecar, s3: Any) -> No
     with refused("NotImplemented", 501, text):
         s3.delete_object(Bucket="in1", Key="0")
     with refused("NotImplemented", 501, text):
-        s3.delete_objects(Bucket="in1", Delete={"Objects": [{"Key": "0"}]})
-    with refused("NotImplemented", 501, text):
         s3.copy_object(Bucket="in1", Key="file", CopySource="in1/0")
     with refused("NotImplemented", 501, text):
         s3.create_multipart_upload(Bucket="in1", Key="file")
+    assert tree(sidecar.served.store, "one") == IN1
+
+
+def test_deleting_many_objects_of_an_input_is_not_implemented_for_each(sidecar: Sidecar, s3: Any) -> None:
+    answer = s3.delete_objects(Bucket="in1", Delete={"Objects": [{"Key": "0"}, {"Key": "rootdir/1"}]})
+    assert [(error["Key"], error["Code"]) for error in answer["Errors"]] == [
+        ("0", "NotImplemented"),
+        ("rootdir/1", "NotImplemented"),
+    ]
+    assert "Deleted" not in answer
     assert tree(sidecar.served.store, "one") == IN1
 
 

@@ -116,6 +116,40 @@ def test_stopped_job_stops_copying(scripted: Scripted, lab: Lab) -> None:
     assert lab.output() == {}
 
 
+def test_output_through_s3_is_copied_as_any_other(moto: Remote, lab: Lab) -> None:
+    code = """
+import os, urllib.request
+headers = {"Content-Type": "text/plain"}  # its own default is a form's, whose body moto's server takes for fields
+request = urllib.request.Request(os.environ["S3_ENDPOINT"] + "/out/dir/b", b"1", headers, method="PUT")
+urllib.request.urlopen(request).close()
+"""
+    job = lab.run("", {"/a": b"1"}, transform={"cmd": [sys.executable, "-I", "-c", code]}, s3_out=True, **to(moto))
+    assert (job.state, lab.output()) == ("success", {"/dir/b": b"1"})
+    assert (keys(moto), moto.get("results/dir/b")) == (["results/dir/b"], b"1")
+
+
+def test_skipped_datums_are_copied_with_the_others(moto: Remote, lab: Lab) -> None:
+    lab.run(COPY, {"/a": b"1"}, **to(moto, "no-such-bucket"))
+    lab.pipeline(COPY, update=True, **to(moto))
+    lab.succeeded()
+    job = lab.succeeded(lab.put({"/b": b"2"}))
+    assert (job.processed, job.skipped, keys(moto)) == (1, 1, ["results/a", "results/b"])
+
+
+def test_egress_is_part_of_the_time_of_a_job(scripted: Scripted, lab: Lab) -> None:
+    scripted.script = [503] * 1000
+    job = lab.run(COPY, {"/a": b"1"}, egress={"URL": f"s3://bucket/x?endpoint={scripted.endpoint}"}, job_timeout="1s")
+    assert (job.state, job.reason, lab.output()) == ("killed", "job timed out", {})
+
+
+def test_downstream_of_a_failed_egress_does_not_run(moto: Remote, lab: Lab) -> None:
+    lab.put({"/a": b"1"})
+    lab.pipeline(COPY, **to(moto, "no-such-bucket"))
+    lab.pipeline("exit 1", name="below", input={"pfs": {"repo": "edges", "glob": "/"}})
+    assert lab.ended().state == "failure"
+    assert lab.ended(pipeline="below").state == "unrunnable"
+
+
 def test_job_killed_while_it_copied_is_taken_up_again(moto: Remote, tmp_path: Path, namespaces: None, quiet: None) -> None:
     """Nothing runs again; what was copied already is left alone."""
     (spec,) = parse_specs(spec_text("exit 1", **to(moto)))
