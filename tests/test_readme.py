@@ -15,10 +15,29 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"(?:<!-- test: (\w+) -->\n)?```sh\n(.*?)```", README, re.DOTALL)
 
+RECIPES = re.findall(r"<!-- engine: (\w+) -->\n```python\n(.*?)```", README, re.DOTALL)
+
 
 def test_every_block_says_how_it_is_tested() -> None:
     marks = [mark for mark, _ in BLOCKS]
     assert marks == ["", "session", "session", "auth", "grammar", "session"]
+
+
+@pytest.mark.parametrize(("engine", "recipe"), RECIPES)
+def test_recipes_are_lines_of_programs_that_are_run(engine: str, recipe: str) -> None:
+    program = (ROOT / "scripts" / "engines" / f"{engine}_job.py").read_text()
+    lines = [_with_buckets(line) for line in program.splitlines()]
+    assert [line for line in recipe.splitlines() if _with_buckets(line) not in lines] == []
+
+
+def test_every_engine_has_its_recipe() -> None:
+    programs = (ROOT / "scripts" / "engines").glob("*_job.py")
+    assert sorted(engine for engine, _ in RECIPES) == sorted(program.stem.removesuffix("_job") for program in programs)
+
+
+def _with_buckets(line: str) -> str:
+    """A line of a program with the names of the buckets that a recipe has."""
+    return line.strip().replace('f"', '"').replace("{source}", "readings").replace("{target}", "out")
 
 
 def test_two_commands_are_there() -> None:
