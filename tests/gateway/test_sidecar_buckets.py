@@ -8,7 +8,7 @@ from boto3.s3.transfer import TransferConfig
 from gateway.helpers import MIB, Served, body_of, client, keys_of, prefixes_of, refused, serving
 from store.helpers import claim, commit_of, create_pipeline, create_repos, datums_of, entry_of, put, put_all, tree
 
-from appliance.gateway.buckets import Bucket, InputBucket, OutBucket, SidecarBuckets
+from appliance.gateway.buckets import Bucket, InputBucket, OutBucket, RepoBuckets, SidecarBuckets
 from appliance.store import Store, datums, jobs, running, snapshots
 
 IN1 = {f"/{path}": f"{path[-1]}\n".encode() for path in ("0", "rootdir/1", "rootdir/subdir/2")}
@@ -227,6 +227,10 @@ def test_versions_mean_nothing(s3: Any) -> None:
 def test_version_of_an_input_is_not_implemented(s3: Any) -> None:
     with refused("NotImplemented", 501):
         s3.get_object(Bucket="in1", Key="0", VersionId="x")
+    with refused("501", 501):
+        s3.head_object(Bucket="in1", Key="0", VersionId="x")
+    with refused("NotImplemented", 501):
+        s3.copy_object(Bucket="out", Key="copy", CopySource={"Bucket": "in1", "Key": "0", "VersionId": "x"})
 
 
 def test_version_of_the_output_is_not_there(s3: Any) -> None:
@@ -312,3 +316,26 @@ def test_versions_in_a_job_are_not_deleted(s3: Any, bucket: str) -> None:
 def test_inputs_take_no_tags(s3: Any) -> None:
     with refused("NotImplemented", 501):
         s3.delete_object_tagging(Bucket="in1", Key="0")
+
+
+def test_inputs_take_no_parts(s3: Any) -> None:
+    # Refused before a byte of it is read; Pachyderm takes it in, and then finds that there is no such upload.
+    with refused("NotImplemented", 501):
+        s3.upload_part(Bucket="in1", Key="file", UploadId="x", PartNumber=1, Body=b"content")
+
+
+def test_uploads_of_a_job_are_its_own(sidecar: Sidecar, s3: Any) -> None:
+    create_repos(sidecar.served.store, "outside")
+    with serving(sidecar.served.store, RepoBuckets()) as outside, client(outside.url) as others:
+        others.create_bucket(Bucket="master.outside")
+        others.create_multipart_upload(Bucket="master.outside", Key="file")
+        upload = s3.create_multipart_upload(Bucket="out", Key="file")["UploadId"]
+        assert [item["UploadId"] for item in s3.list_multipart_uploads(Bucket="out")["Uploads"]] == [upload]
+        with refused("NoSuchUpload", 404):
+            others.upload_part(Bucket="master.outside", Key="file", UploadId=upload, PartNumber=1, Body=b"content")
+
+
+def test_presigned_url_of_a_job(sidecar: Sidecar, s3: Any) -> None:
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": "in1", "Key": "0"})
+    answer = sidecar.served.request("GET", url.removeprefix(sidecar.served.url))
+    assert (answer.status, answer.body) == (200, b"0\n")
