@@ -88,7 +88,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         notices = await trio.to_thread.run_sync(check_reach, store, config)
         plain = await listen(config.s3_host, config.s3_port)
         secured = await listen(config.tls.host, config.tls.port, load_certificate(config.tls)) if config.tls else None
-        buckets = RepoBuckets(plain=config.plain_buckets)
+        buckets = RepoBuckets(plain=config.plain_buckets, aliases=not config.strict)
         holders = await trio.to_thread.run_sync(TokenHolders, store, buckets)
         entrances = [plain] if secured is None else [plain, secured]
         settings: dict[str, Any] = {"strict": config.strict, "admit": holders.admit, "domains": config.domains}

@@ -365,10 +365,13 @@ class RepoBuckets:
 
     With `plain` it looks as people know it from elsewhere: the branch `master` is listed by the name of its repo alone, and
     answers say versions once versioning was turned on. The history is kept in any case.
+
+    With `aliases` a branch with capitals or underscores in its name, or in its repo's, answers to `-` and small letters too,
+    where that means no other: many clients send no names but those of Amazon, and host names have no capitals.
     """
 
-    def __init__(self, *, plain: bool = False) -> None:
-        self._plain = plain
+    def __init__(self, *, plain: bool = False, aliases: bool = True) -> None:
+        self._plain, self._aliases = plain, aliases
 
     def list(self, db: Db) -> list[tuple[str, int]]:
         listed = repos.list_all_branches(db)
@@ -378,14 +381,19 @@ class RepoBuckets:
         return repo if self._plain and branch == DEFAULT_BRANCH else f"{branch}.{repo}"
 
     def get(self, db: Db, name: str) -> Bucket:
-        parsed = parse_bucket(name)
-        try:
-            bucket = _open_bucket(db, name, parsed)
-        except NotFound:
-            raise no_such_bucket() from None
+        bucket = self._open(db, name, parse_bucket(name))
         if self._plain and isinstance(bucket, BranchBucket):
             return replace(bucket, versioning=bucket.get_settings(db).versioning)
         return bucket
+
+    def _open(self, db: Db, name: str, parsed: BucketName) -> BranchBucket | CommitBucket:
+        try:
+            return _open_bucket(db, name, parsed)
+        except NotFound:
+            meant = repos.find_alias(db, parsed.repo, parsed.branch) if self._aliases else None
+        if meant is None or meant == (parsed.repo, parsed.branch):
+            raise no_such_bucket()
+        return self._open(db, name, replace(parsed, repo=meant[0], branch=meant[1]))
 
     def set_versioning(self, db: Db, bucket: Bucket, status: str) -> None:
         """Do as told where clients decide; elsewhere accept what is so anyway. Raises S3Error NotImplemented."""
@@ -403,11 +411,8 @@ class RepoBuckets:
         repos.create_branch(db, parsed.repo, parsed.branch)
 
     def delete(self, db: Db, name: str) -> bool:
-        parsed = _parse_branch_bucket(name)
-        try:
-            return repos.delete_empty_branch(db, parsed.repo, parsed.branch)
-        except NotFound:
-            raise no_such_bucket() from None
+        bucket = self._open(db, name, _parse_branch_bucket(name))
+        return repos.delete_empty_branch(db, bucket.repo, bucket.branch)
 
 
 def _parse_branch_bucket(name: str) -> BucketName:
@@ -417,7 +422,7 @@ def _parse_branch_bucket(name: str) -> BucketName:
     return parsed
 
 
-def _open_bucket(db: Db, name: str, parsed: BucketName) -> Bucket:
+def _open_bucket(db: Db, name: str, parsed: BucketName) -> BranchBucket | CommitBucket:
     if parsed.commit is None:
         return BranchBucket(name, parsed.repo, parsed.branch, repos.get_branch_created_ns(db, parsed.repo, parsed.branch))
     commits.get_commit(db, parsed.repo, parsed.commit)

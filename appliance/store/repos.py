@@ -267,6 +267,19 @@ def find_branch_id(db: Db, repo: str, name: str) -> int | None:
     return found
 
 
+def find_alias(db: Db, repo: str, branch: str) -> tuple[str, str] | None:
+    """Return (repo, branch) of the one branch with these names once capitals are small and underscores dashes.
+
+    None if there is none, or more than one.
+    """
+    sql = """
+        SELECT r.name, b.name FROM repos r JOIN branches b ON b.repo_id = r.id
+        WHERE replace(lower(r.name), '_', '-') = ? AND r.kind = 'user' AND replace(lower(b.name), '_', '-') = ? LIMIT 2
+    """
+    found = list(db.execute(sql, (repo, branch)))
+    return found[0] if len(found) == 1 else None
+
+
 def get_branch(db: Db, repo: str, name: str) -> Branch:
     """Return one branch. Raises RepoNotFound, BranchNotFound."""
     head = commits.get_head(db, repo, name)

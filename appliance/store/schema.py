@@ -540,6 +540,12 @@ def cron_inputs(db: Database) -> None:
     db.conn.execute("CREATE INDEX cron_inputs_pipeline ON cron_inputs (pipeline_id)")
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def bucket_aliases(db: Database) -> None:
+    """Repos by what S3 clients call them that know neither capitals nor underscores; see `repos.find_alias`."""
+    db.conn.execute("CREATE INDEX repos_alias ON repos (replace(lower(name), '_', '-'))")
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to this code's schema. Raises Conflict, changing nothing, if it is newer."""
     db = Database(connection)
