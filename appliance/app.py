@@ -100,7 +100,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         engine = await trio.to_thread.run_sync(_find_engine, config)
         no_pfs = await trio.to_thread.run_sync(probe_namespaces) if engine is None else None
         if no_pfs is not None:
-            notices = (*notices, f"only pipelines that use S3 for input and output can run here: {no_pfs}")
+            notices = (*notices, _say_no_pfs(config, no_pfs))
         profiles, secret_values = Profiles(config.data), Secrets(config.data)
         doors = await trio.to_thread.run_sync(_make_doors, store, launcher, engine, config, mount, no_pfs)
         nursery = await stack.enter_async_context(trio.open_nursery())
@@ -132,6 +132,13 @@ async def _open_mount(stack: AsyncExitStack, store: Store, config: Config) -> tu
 # -- what jobs are given
 
 
+def _say_no_pfs(config: Config, no_pfs: str) -> str:
+    if config.pfs_variable:
+        return f"user code finds its /pfs at $PFS: {no_pfs}"
+    offer = "or with `serve --pfs-variable` let it find it at $PFS"
+    return f"only pipelines that use S3 for input and output can run here: {no_pfs}; {offer}"
+
+
 def _find_engine(config: Config) -> Engine | None:
     if config.runner != "container":
         return None
@@ -149,12 +156,13 @@ def _make_doors(
         store=store,
         runner=launcher if engine is None else Containers(launcher, engine),
         open_sidecar=partial(_open_sidecar, store, config.strict),
-        open_view=_make_view(store, config, mount),
+        open_view=_make_view(store, config, mount) if no_pfs is None else partial(file_binds, store, copy=True),
         find_secret=lambda name: Secrets(config.data).get(name).data,
         scratch=scratch,
         environment=base_environment(config.environment) if engine is None else container_environment(),
         strict=config.strict,
         no_pfs=no_pfs,
+        pfs_variable=config.pfs_variable,
     )
 
 

@@ -42,6 +42,7 @@ class Config:
     `writable` has the branches that can be changed in the mount, as `repo` or `repo@branch`; `*` is master of every repo.
     With `autocommit` such changes are committed soon after a file is closed.
     `runner` is what runs user code; `engine` is the program that runs containers, None for the first there is.
+    With `pfs_variable` user code that can not have a /pfs of its own runs with $PFS instead.
     `environment` is what user code inherits from; `file_roots` are the directories below which file:// addresses may be.
     """
 
@@ -60,6 +61,7 @@ class Config:
     view: View = "fuse"
     runner: Runner = "process"
     engine: str | None = None
+    pfs_variable: bool = False
     upload_days: float = UPLOAD_DAYS
     ready_file: Path | None = None
     file_roots: tuple[Path, ...] = ()

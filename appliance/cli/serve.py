@@ -91,6 +91,11 @@ _Path = click.Path(path_type=Path)
     show_default=True,
     help="Run user code on this machine, or in containers of its pipeline's image.",
 )
+@click.option(
+    "--pfs-variable",
+    is_flag=True,
+    help="Where user code can not have its own /pfs, run it with $PFS naming another place.",
+)
 @click.option("--engine", metavar="PROGRAM", help="What runs containers [default: podman, else docker].")
 @click.option(
     "--upload-days",

@@ -61,7 +61,8 @@ class Lines(Protocol):
 class Doors:
     """What `app` hands to jobs. `environment` is what user code inherits; `scratch` is a directory on the blobs' file system.
 
-    `no_pfs` is why user code can not have a /pfs of its own here, None if it can. Without, only datums that need none run.
+    `no_pfs` is why user code can not have a /pfs of its own here, None if it can. Without, only datums that need none run,
+    unless `pfs_variable`: then $PFS names a directory in its place.
     """
 
     store: Store
@@ -73,6 +74,7 @@ class Doors:
     environment: Mapping[str, str]
     strict: bool = False
     no_pfs: str | None = None
+    pfs_variable: bool = False
     tries: Tries = field(default_factory=Tries)
 
 

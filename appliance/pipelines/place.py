@@ -74,11 +74,11 @@ def _make_place(
     if not work.spec.s3_out:
         out = make_out(scratch, shared=bool(work.spec.transform.user) or doors.runner.foreign)
         binds = (*binds, Bind(out, "/pfs/out", writable=True))
-    if binds and doors.no_pfs is not None:
-        raise Unsupported(f"the input or output of this datum is below /pfs, which can not be had here: {doors.no_pfs}")
     secrets = work.spec.transform.secrets
     environment = secret_variables(doors.find_secret, secrets) | environment
     binds = (*binds, *secret_binds(doors.find_secret, secrets, scratch / "secrets"))
+    if binds and doors.no_pfs is not None and not doors.pfs_variable:
+        raise Unsupported(f"the input or output of this datum is below /pfs, which can not be had here: {doors.no_pfs}")
     if doors.runner.foreign:
         file = scratch / "variables"
         file.write_text(_as_lines(variables))
@@ -90,12 +90,32 @@ def _make_place(
         user=work.spec.transform.user or None,
         binds=binds,
         variables=_as_lines(variables) if doors.no_pfs is None and not doors.runner.foreign else "",
-        private_pfs=doors.no_pfs is None,
         image=work.spec.transform.image,
         memory_bytes=work.spec.memory_bytes,
         cpus=work.spec.cpus,
     )
+    if doors.no_pfs is not None:
+        process = _without_pfs(process, variables, scratch / "pfs")
     return Place(doors, work, process, out, output_row)
+
+
+def _without_pfs(process: ProcessSpec, variables: dict[str, str], pfs: Path) -> ProcessSpec:
+    """Return how to run the same with $PFS in place of /pfs: a directory of links, as /pfs is in Pachyderm's workers."""
+    pfs.mkdir()
+    for bind in process.binds:
+        if bind.outside:
+            raise Unsupported(f"no secret can be mounted at {bind.target} here")
+        link = Path(_moved(bind.target, pfs))
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(bind.source)
+    moved = {name: _moved(value, pfs) for name, value in variables.items()} | {"PFS": str(pfs)}
+    (pfs / ".env").write_text(_as_lines(moved))
+    cwd = _moved(process.cwd, pfs) if process.cwd else None
+    return replace(process, env={**process.env, **moved}, cwd=cwd, binds=(), private_pfs=False)
+
+
+def _moved(path: str, pfs: Path) -> str:
+    return f"{pfs}{path.removeprefix('/pfs')}" if path == "/pfs" or path.startswith("/pfs/") else path
 
 
 def _as_lines(variables: dict[str, str]) -> str:

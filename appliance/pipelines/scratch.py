@@ -56,7 +56,8 @@ def clear(directory: Path) -> None:
         inputs = directory / "in"
         for place in inputs.iterdir() if inputs.exists() else ():
             _empty(place)
-        remove_tree(directory / "secrets")
+        for name in ("secrets", "pfs"):
+            remove_tree(directory / name)
         out = directory / "out"
         if out.exists():
             _empty(out)

@@ -8,6 +8,7 @@ run out of links are copied. Both are bound read-only; blob files are 0444 besid
 import errno
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from appliance.pipelines.datums import DatumInput
@@ -31,20 +32,23 @@ def _target(item: DatumInput) -> str:
     return f"/pfs/{item.name}{item.path}".rstrip("/")
 
 
-def file_binds(store: Store, scratch: Path, inputs: Sequence[DatumInput]) -> tuple[Bind, ...]:
-    """Lay a datum's inputs out below `scratch` and return the binds that show them. Blocks for the disk."""
+def file_binds(store: Store, scratch: Path, inputs: Sequence[DatumInput], *, copy: bool = False) -> tuple[Bind, ...]:
+    """Lay a datum's inputs out below `scratch` and return the binds that show them. Blocks for the disk.
+
+    With `copy` nothing is linked: for where nothing keeps user code from writing to what it sees.
+    """
     scratch.mkdir(parents=True, exist_ok=True)
     plain = [item for item in inputs if not item.s3]
     for item in plain:
         (scratch / item.name).mkdir(exist_ok=True)
         with store.snapshot() as db:
             snapshot = snapshots.open_commit(db, commits.get_commit(db, item.repo, item.commit))
-            _lay_out(store, db, snapshot, item, scratch / item.name)
+            _lay_out(store, db, snapshot, item, scratch / item.name, copy=copy)
     return tuple(Bind(scratch / name, f"/pfs/{name}") for name in dict.fromkeys(item.name for item in plain))
 
 
-def _lay_out(store: Store, db: Db, snapshot: Snapshot, item: DatumInput, root: Path) -> None:
-    lay = _lay_empty if item.empty_files else lay_file
+def _lay_out(store: Store, db: Db, snapshot: Snapshot, item: DatumInput, root: Path, *, copy: bool) -> None:
+    lay = _lay_empty if item.empty_files else partial(lay_file, copy=copy)
     if not item.is_dir:
         lay(store, db, snapshots.get_file(db, snapshot, item.path), root)
         return
@@ -61,7 +65,7 @@ def _lay_empty(_store: Store, _db: Db, entry: Entry, root: Path) -> None:
     place.touch(0o444)
 
 
-def lay_file(store: Store, db: Db, entry: Entry, root: Path) -> None:
+def lay_file(store: Store, db: Db, entry: Entry, root: Path, *, copy: bool = False) -> None:
     """Make a file or directory appear at its path below `root`."""
     place = root / entry.path.strip("/")
     if entry.kind == Kind.DIRECTORY:
@@ -70,7 +74,7 @@ def lay_file(store: Store, db: Db, entry: Entry, root: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     extents = blobs.list_extents(db, store.blobs, entry.content)
     whole = extents[0].file if entry.content.blob_id is not None else None
-    if whole is not None and _link(whole, place):
+    if whole is not None and not copy and _link(whole, place):
         return
     with place.open("xb") as file:
         for piece in blobs.read_extents(extents):
