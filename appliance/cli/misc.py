@@ -1,7 +1,9 @@
 """About the appliance itself: its doors, its version, and how to reach it."""
 
+import os
 import shlex
 import time
+from dataclasses import asdict
 
 import click
 
@@ -9,7 +11,7 @@ from appliance import __version__
 from appliance.cli import verbs
 from appliance.cli.connection import ask_until, call, iterate, set_active_transaction
 from appliance.cli.options import is_sure, styled
-from appliance.cli.output import Facts, Style, print_one, table
+from appliance.cli.output import Facts, Style, print_list, print_one, table
 from appliance.cli.session import session_token
 from appliance.cli.verbs import root
 from appliance.errors import ApplianceError, InvalidRequest
@@ -92,6 +94,21 @@ def env() -> None:
     }
     for name, value in variables.items():
         click.echo(f"export {name}={shlex.quote(value)}")
+
+
+@root.command()
+@styled
+def doctor(style: Style) -> None:
+    """Show what this machine allows, and what to do about the rest; also while no appliance runs."""
+    from appliance.control.doctor import iter_findings
+
+    header = ("WHAT", "FOR", "STATE")
+    print_list(
+        style,
+        header,
+        (asdict(found) for found in iter_findings(os.environ)),
+        lambda one: (one["what"], one["purpose"], one["problem"] or "ok"),
+    )
 
 
 @root.command()

@@ -36,6 +36,7 @@ _MODULES = {
     "mount": ("mount",),
     "unmount": ("mount",),
     "env": ("misc",),
+    "doctor": ("misc",),
     "version": ("misc",),
 }
 

@@ -36,15 +36,37 @@ def find_problem(directory: Path) -> str | None:
 
 
 def _find_problem_of_machine() -> str | None:
+    return find_problem_of_module() or find_problem_of_device() or find_problem_of_rights()
+
+
+def find_problem_of_module() -> str | None:
+    """Return what to do about a missing pyfuse3."""
     if importlib.util.find_spec("pyfuse3") is None:
         return "pyfuse3 is not installed (pip install 'pfs-appliance[mount]')"
+    return None
+
+
+def find_problem_of_device() -> str | None:
+    """Return why the kernel's side of FUSE can not be reached."""
     try:
         os.close(os.open(_DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return f"{_DEVICE}: No such file or directory (modprobe fuse; for a container --device {_DEVICE})"
     except OSError as error:
         return f"{_DEVICE}: {error.strerror}"
+    return None
+
+
+def find_problem_of_rights() -> str | None:
+    """Return why this user may not mount."""
     if os.geteuid() == 0:
-        return None if _may_mount() else "this container may not mount (no CAP_SYS_ADMIN)"
+        return None if _may_mount() else "this container may not mount (no CAP_SYS_ADMIN: --cap-add SYS_ADMIN)"
     return None if shutil.which("fusermount3") else "fusermount3 is not installed, and only root can do without"
+
+
+def find_problem_of_binding() -> str | None:
+    """Return why there can be no further mount points."""
+    return None if os.geteuid() == 0 and _may_mount() else "only root may make them; all is below the first mount point too"
 
 
 def _may_mount() -> bool:

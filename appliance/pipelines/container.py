@@ -59,6 +59,17 @@ def open_engine(program: str | None, environment: Mapping[str, str], data: Path)
     raise Unsupported(f"containers can not be run here: {'; '.join(problems)}")
 
 
+def find_problem_of_engine(name: str, environment: Mapping[str, str]) -> str | None:
+    """Return why an engine can not be used here; None if it answers. Blocks."""
+    if shutil.which(name, path=environment.get("PATH")) is None:
+        return f"{name} is not installed"
+    try:
+        _ask(Engine(name, environment, _LABEL), "ps", "--quiet")
+    except ApplianceError as error:
+        return str(error)
+    return None
+
+
 def _remove_left(engine: Engine) -> None:
     if left := _ask(engine, "ps", "--all", "--quiet", "--filter", f"label={engine.label}").split():
         _ask(engine, "rm", "--force", *left)

@@ -1,6 +1,8 @@
 """Further mount points, and `status`, `commit` and `discard` of what was changed in the mount."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,3 +93,23 @@ def test_unmount_wants_to_know_what(sh: Shell, place: Path) -> None:
 def test_wrong_specs_are_refused(sh: Shell, further: Path) -> None:
     assert sh.refused("mount", str(further), "-r", "data+x") == (2, "invalid format \"data+x\": unrecognized mode: 'x'")
     assert sh.refused("mount", str(further), "-r", "none")[1] == "repo none not found"
+
+
+@pytest.fixture
+def examined(sh: Shell) -> dict[str, str | None]:
+    return {found["what"]: found["problem"] for found in sh("doctor", "--raw").objects}
+
+
+def test_doctor_says_what_the_machine_allows(examined: dict[str, str | None]) -> None:
+    assert [*examined] == ["pyfuse3", "/dev/fuse", "mounting", "bind mounts", "namespaces", "podman", "docker", "open files"]
+    assert (examined["pyfuse3"], examined["/dev/fuse"], examined["mounting"]) == (None, None, None)  # it is mounted here
+    assert (examined["bind mounts"] is None) == (os.geteuid() == 0)
+
+
+def test_doctor_says_what_is_missing_without_an_appliance(tmp_path: Path) -> None:
+    environment = {"PATH": str(tmp_path), "APPLIANCE_HOME": str(tmp_path / "none")}
+    command = ["/bin/sh", "-c", 'ulimit -n 512; exec "$0" -m appliance doctor', sys.executable]
+    done = subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "podman is not installed" in done.stdout
+    assert "at most 512 at a time" in done.stdout
