@@ -1,15 +1,20 @@
 """Staged changes of a branch become a commit, are listed, or are given up; for the mount and without one."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 
+from appliance.errors import NotFound
 from appliance.mount.staged import StagedFiles
 from appliance.names import CommitId
-from appliance.store import Db, Store, blobs, overlaying, overlays, staging
+from appliance.store import Db, Store, blobs, overlaying, overlays, snapshots, staging
 from appliance.store.overlays import View
+from appliance.store.snapshots import Metadata
 
 DIRECTORY = "mount"
 _BATCH = 64
+# The checksum that S3 clients sent with the bytes.
+_OF_BYTES = "x-amz-checksum-"
 
 
 def staged_files(store: Store) -> StagedFiles:
@@ -62,22 +67,36 @@ def _stage(store: Store, view: View, put_id: str, go_on: Callable[[], None]) -> 
     """Take in the bytes of all files that were written, some at a time."""
     files = staged_files(store)
     with store.snapshot() as db:
-        written = ((path, node.file) for path, node, _ in overlaying.iter_nodes(db, view) if node.file is not None)
+        written = _iter_written(db, view)
         while batch := list(islice(written, _BATCH)):
             go_on()
             _stage_batch(store, files, put_id, batch, go_on)
 
 
-def _stage_batch(
-    store: Store, files: StagedFiles, put_id: str, batch: list[tuple[str, str]], go_on: Callable[[], None]
-) -> None:
-    received = [(path, store.blobs.copy_in(files.path(file), go_on)) for path, file in batch]
+@dataclass(frozen=True, slots=True)
+class _Written:
+    path: str
+    file: str
+    metadata: Metadata
+
+
+def _iter_written(db: Db, view: View) -> Iterator[_Written]:
+    """Yield the files that have bytes of their own. A file that is rewritten keeps its S3 metadata, but not its checksum."""
+    for path, node, _ in overlaying.iter_nodes(db, view):
+        if node.file is not None:
+            before = snapshots.find(db, view.base, node.base_path) if node.base_path is not None else None
+            kept = before.metadata if before is not None else {}
+            yield _Written(path, node.file, {name: value for name, value in kept.items() if not name.startswith(_OF_BYTES)})
+
+
+def _stage_batch(store: Store, files: StagedFiles, put_id: str, batch: list[_Written], go_on: Callable[[], None]) -> None:
+    received = [(one, store.blobs.copy_in(files.path(one.file), go_on)) for one in batch]
     for _, staged in received:
         store.blobs.publish(staged)
 
     def add(db: Db) -> None:
-        for path, staged in received:
-            staging.add_file(db, put_id, path, blobs.record(db, staged))
+        for one, staged in received:
+            staging.add_file(db, put_id, one.path, blobs.record(db, staged), one.metadata)
 
     store.write(add)
 
@@ -85,6 +104,9 @@ def _stage_batch(
 def iter_status(db: Db) -> Iterator[dict[str, object]]:
     """Yield everything that is staged: repo, branch, what was done and the path."""
     for repo, branch, _ in overlays.list_views(db):
-        view = overlays.open_view(db, repo, branch)
+        try:
+            view = overlays.open_view(db, repo, branch)
+        except NotFound:  # its commit was squashed or dropped: what was changed in it can still be named
+            view = overlays.open_without_base(db, repo, branch)
         for staged in overlaying.iter_staged(db, view):
             yield {"repo": repo, "branch": branch, "what": staged.what, "path": staged.path}

@@ -78,6 +78,12 @@ def open_view(db: Db, repo: str, branch: str) -> View:
     return View(repo, branch, snapshots.open_commit(db, get_commit(db, repo, base)) if base else EMPTY, overlay)
 
 
+def open_without_base(db: Db, repo: str, branch: str) -> View:
+    """Return only what is staged, over nothing."""
+    sql = "SELECT id FROM overlays WHERE repo_id = ? AND branch = ?"
+    return View(repo, branch, EMPTY, db.value(sql, (get_repo_id(db, repo), branch)))
+
+
 def open_head(db: Db, repo: str, branch: str) -> Snapshot:
     """Return what readers of a branch see; nothing if there is no such branch."""
     try:

@@ -96,7 +96,7 @@ def test_output_needs_raw(words: tuple[str, ...], command: click.Command, capsys
 
 def test_every_list_and_inspection_can_be_raw() -> None:
     shown = {words for words, _ in COMMANDS if {"list", "inspect", "wait", "find", "subscribe", "glob", "diff"} & {*words}}
-    assert {words for words, _ in STYLED} == shown - {("wait", "appliance")} | {("status",)}
+    assert {words for words, _ in STYLED} == shown - {("wait", "appliance")} | {("status",), ("doctor",)}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from mount.helpers import names, run, serve_and_die
 from store.helpers import create_repos, put_all
 
 from appliance.errors import Conflict, NotFound
-from appliance.store import Store, repos, snapshots, squash
+from appliance.mount import committing
+from appliance.store import Store, files, history, repos, snapshots, squash
 from appliance.store.blobs import list_extents, read_extents
 from appliance.store.commits import get_head
 
@@ -215,6 +216,50 @@ def test_changes_whose_commit_was_dropped_can_be_discarded(store, writable, data
         writable.mount.commit("data", "master")
     assert writable.mount.discard("data", "master")
     assert names(data) == []
+
+
+def test_changes_whose_commit_was_dropped_are_still_listed(store, writable, data):
+    put_all(store, "other", {"/foo": b"foo"})
+    (writable.path / "other/foo").write_bytes(b"mine")
+    (data / "foo").write_bytes(b"mine")
+    (data / "new").write_bytes(b"mine")
+    with store.snapshot() as db:
+        head = get_head(db, "data", "master")
+    store.write(lambda db: squash.drop_commit(db, "data", head.id))
+    with store.snapshot() as db:
+        listed = [(one["repo"], one["what"], one["path"]) for one in committing.iter_status(db)]
+    assert listed == [("data", "changed", "/foo"), ("data", "added", "/new"), ("other", "changed", "/foo")]
+    writable.mount.discard("data", "master")
+
+
+def test_a_file_that_is_rewritten_keeps_its_metadata_but_not_its_checksum(store, writable, data):
+    metadata = {"content-type": "text/plain", "x-amz-meta-by": "me", "x-amz-checksum-crc32": "AAAAAA=="}
+    with store.snapshot() as db:
+        content = snapshots.get_file(db, snapshots.open_branch(db, "data", "master"), "/foo").content
+
+    def describe(db):
+        writing = history.begin_write(db, "data", "master")
+        files.put_file(db, writing.commit, "/foo", content, metadata)
+        history.end_write(db, writing)
+
+    store.write(describe)
+    (data / "foo").write_bytes(b"rewritten")
+    writable.mount.commit("data", "master")
+    with store.snapshot() as db:
+        entry = snapshots.get_file(db, snapshots.open_branch(db, "data", "master"), "/foo")
+    assert entry.metadata == {"content-type": "text/plain", "x-amz-meta-by": "me"}
+    assert entry.content.size_bytes == 9
+
+
+def test_a_commit_that_takes_too_long_is_given_up_and_all_stays_staged(store, writable, data):
+    (data / "foo").write_bytes(b"mine")
+
+    def give_up():
+        raise Conflict("the time is up")
+
+    with pytest.raises(Conflict, match="the time is up"):
+        committing.commit(store, "data", "master", go_on=give_up)
+    assert (committed(store), (data / "foo").read_bytes()) == (BEFORE, b"mine")
 
 
 def test_work_goes_on_in_a_directory_after_the_commit(store, writable, data):
