@@ -8,6 +8,7 @@
     operations   one short method for each call of the kernel
     nodes        what stands where below `/pfs` (pure over the store)
     heads        which commits the kernel takes the names at the top for, and taking that back
+    forgotten    the same of versions of files that were forgotten
     inodes       numbers of nodes, and how often the kernel holds each
     handles      open files and listings
     writing      what the kernel's calls mean in a writable branch

@@ -22,17 +22,24 @@ from appliance.store import Changes, Db, Store
 
 log = logging.getLogger(__name__)
 
+Path = tuple[str, str]
+"""(repo, path)"""
+
 
 class Heads:
     """What the kernel was told. `wake` is called on the writer's thread and has `take_back` run on the mount's own.
 
-    `forget` tells the kernel to forget a name at the top.
+    `forget` tells the kernel to forget a name at the top, `forget_paths` those that show versions that were forgotten.
     """
 
-    def __init__(self, store: Store, wake: Callable[[], None], forget: Callable[[Top], None]) -> None:
+    def __init__(
+        self, store: Store, wake: Callable[[], None], forget: Callable[[Top], None], forget_paths: Callable[[set[Path]], None]
+    ) -> None:
         self._store = store
         self._wake = wake
         self._forget = forget
+        self._forget_paths = forget_paths
+        self._forgotten: deque[Path] = deque()
         self._told: dict[str, dict[Top, CommitId | None]] = {}
         self._changed: deque[str | None] = deque()  # repos, None for any
         self._closed = False
@@ -44,7 +51,8 @@ class Heads:
         self._changed.extend({repo for repo, _ in changes.heads})
         if changes.repos:
             self._changed.append(None)
-        if self._changed:
+        self._forgotten.extend(changes.forgotten)
+        if self._changed or self._forgotten:
             self._wake()
 
     def close(self) -> None:
@@ -66,11 +74,19 @@ class Heads:
         for top in moved:
             self._told[top.repo].pop(top)
             self._forget(top)
+        if forgotten := self._take_forgotten():
+            self._forget_paths(forgotten)
 
     def _list_moved(self) -> list[Top]:
         repos = self._take_changed()
         with self._store.snapshot() as db:
             return [top for repo in repos for top in _iter_moved(db, self._told.get(repo, {}))]
+
+    def _take_forgotten(self) -> set[Path]:
+        forgotten: set[Path] = set()
+        while self._forgotten:
+            forgotten.add(self._forgotten.popleft())
+        return forgotten
 
     def _take_changed(self) -> set[str]:
         """Empty the queue; the writer may be adding to it meanwhile."""

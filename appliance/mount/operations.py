@@ -23,6 +23,7 @@ from appliance.errors import ApplianceError
 from appliance.mount import nodes
 from appliance.mount.autocommit import Autocommit
 from appliance.mount.errnos import errno_of
+from appliance.mount.forgotten import iter_names
 from appliance.mount.handles import Handle, Handles, Listing, OpenFile
 from appliance.mount.heads import Heads, Name
 from appliance.mount.inodes import Inode, Inodes
@@ -138,6 +139,11 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
             return Name(pyfuse3.ROOT_INODE, top.name.encode())
         view = self._views.get(top.view)
         return Name(self._inodes.number(view), top.name.encode()) if view is not None else None
+
+    def list_wrong(self, forgotten: set[tuple[str, str]]) -> list[Name]:
+        """Return what the kernel may have wrong after versions of (repo, path) were forgotten."""
+        with self._store.snapshot() as db:
+            return [Name(number, name) for number, name in iter_names(db, self._inodes, forgotten)]
 
     def close(self) -> None:
         """Let go of what was open when the mount went away."""

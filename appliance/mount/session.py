@@ -147,7 +147,7 @@ class _Session:
         self._ready: Future[None] = Future()
         self._token: trio.lowlevel.TrioToken | None = None
         self._messenger = Messenger(_forget)
-        self._heads = Heads(store, self._wake, self._forget_top)
+        self._heads = Heads(store, self._wake, self._forget_top, self._forget_paths)
         self._thread = threading.Thread(target=self._run, name="mount", daemon=True)
 
     def start(self) -> None:
@@ -226,6 +226,15 @@ class _Session:
     def _forget_top(self, top: Top) -> None:
         if (name := self.operations.locate(top)) is not None:
             self._messenger.send(name)
+
+    def _forget_paths(self, forgotten: set[tuple[str, str]]) -> None:
+        try:
+            names = self.operations.list_wrong(forgotten)
+        except Exception:  # see Heads.take_back
+            log.exception("what the kernel has to forget could not be read")
+        else:
+            for name in names:
+                self._messenger.send(name)
 
     def _wake(self) -> None:
         if self._token is not None:

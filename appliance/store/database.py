@@ -52,15 +52,18 @@ class Changes:
     """Something was removed that other things may have been kept for."""
     auth: bool = False
     """A token came or went."""
+    forgotten: set[tuple[str, str]] = field(default_factory=set)
+    """(repo, path) of which a version was forgotten: finished commits may show something else there."""
 
     def __bool__(self) -> bool:
         flags = self.repos or self.jobs or self.triggers or self.garbage or self.auth
-        return bool(flags or self.heads or self.logs)
+        return bool(flags or self.heads or self.logs or self.forgotten)
 
     def update(self, other: "Changes") -> None:
         """Add what another write changed."""
         self.heads |= other.heads
         self.logs |= other.logs
+        self.forgotten |= other.forgotten
         self.repos = self.repos or other.repos
         self.jobs = self.jobs or other.jobs
         self.triggers = self.triggers or other.triggers

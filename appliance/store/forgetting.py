@@ -60,6 +60,8 @@ class Forgetting:
             self._forget_entry(version, version.entry)
         else:
             self._forget_marker(version)
+        if self._head.commit is not None:
+            self._db.changes.forgotten.add((self._head.commit.repo, path))
         # A marker with an id of its own leaves its commit the right to be the name of what it shows.
         sql = """
             INSERT OR IGNORE INTO forgotten_versions (line_id, seq, path)

@@ -9,7 +9,7 @@ import pytest
 from mount.helpers import names
 from store.helpers import LARGE, create_repos, delete, finish, fork, put, put_all, start
 
-from appliance.store import repos
+from appliance.store import forgetting, repos, snapshots
 
 STAY = """
 import os, sys
@@ -190,3 +190,26 @@ def test_overwriting_in_an_open_commit_shows_no_cached_bytes(store, mount, data)
     for number in range(20):
         put(store, "data", "/same", b"%04d" % number)
         assert (data / "same").read_bytes() == b"%04d" % number
+
+
+def test_a_forgotten_version_does_not_show_in_any_commit_any_more(store, mount):
+    create_repos(store, "data")
+    before = put_all(store, "data", {"/dir/foo": b"before", "/only/bar": b"kept"})
+    secret = put_all(store, "data", {"/dir/foo": b"secret", "/new/secret": b"secret"})
+    head = put_all(store, "data", {"/other": b"other"})
+    mount.settle()
+    tops = [mount.path / top for top in ("data", f"data@{secret}", f"data@{head}", f"data@{head}^")]
+    for top in tops:
+        assert (top / "dir/foo").read_bytes() == (top / "new/secret").read_bytes() == b"secret"
+
+    def forget(db):
+        for path in ("/dir/foo", "/new/secret"):
+            forgetting.forget_version(db, snapshots.open_branch(db, "data", "master"), path, secret)
+
+    store.write(forget)
+    mount.settle()
+    for top in tops:
+        assert (top / "dir/foo").read_bytes() == b"before"
+        assert not (top / "new").exists()
+        assert (top / "only/bar").read_bytes() == b"kept"
+    assert (mount.path / f"data@{before}/dir/foo").read_bytes() == b"before"
