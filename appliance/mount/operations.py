@@ -307,8 +307,14 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     async def symlink(self, parent: Inode, *_arguments: object) -> NoReturn:
         self._refuse(parent)
 
-    async def link(self, _number: Inode, new_parent: Inode, *_arguments: object) -> NoReturn:
-        self._refuse(new_parent)
+    async def link(self, number: Inode, new_parent: Inode, new_name: bytes, _context: object) -> pyfuse3.EntryAttributes:
+        target = self._get_writable(new_parent)
+        source = self._get_writable(number)
+        if source.top != target.top:
+            raise pyfuse3.FUSEError(errno.EXDEV)
+        linked = await self.writing.link(source, target, new_name)
+        self._note_change(target)
+        return self._tell(linked)
 
     async def setxattr(self, number: Inode, *_arguments: object) -> NoReturn:
         self._refuse(number, errno.EOPNOTSUPP)
@@ -397,7 +403,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         entry.st_atime_ns = entry.st_ctime_ns = entry.st_mtime_ns = found.modified_ns
         if isinstance(found, Shown):
             entry.entry_timeout = entry.attr_timeout = 0
-            entry.st_mode, entry.st_size = found.mode, found.size_bytes
+            entry.st_mode, entry.st_size, entry.st_nlink = found.mode, found.size_bytes, max(1, found.links)
             entry.st_blocks = -(-found.size_bytes // _BLOCK_BYTES)
             return entry
         entry.entry_timeout = _FOR_EVER_S if found.name_lasts else 0

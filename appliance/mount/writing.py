@@ -42,6 +42,7 @@ class Shown:
     mode: int
     size_bytes: int
     modified_ns: int
+    links: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +217,22 @@ class Writing:
 
     # -- names
 
+    async def link(self, place: Place, parent: Place, name: bytes) -> Shown:
+        """Give a file another name, free until now. They are one file until the commit, which keeps its content twice."""
+        if place.is_directory:
+            raise pyfuse3.FUSEError(errno.EPERM)
+        async with self._lock:
+            text = self._free_name(parent, name)
+            file = self._files.link(await self._stage(place))
+            try:
+                linked = self._change(
+                    parent.top, lambda db, view: overlays.create(db, view, parent.origin, text, NodeKind.FILE, file)
+                )
+            except BaseException:
+                self._files.remove([file])
+                raise
+        return _show_file(Place(parent.top, linked.origin, is_directory=False), self._files.path(file).stat())
+
     async def make_directory(self, parent: Place, name: bytes) -> Shown:
         """Make a directory that is not there."""
         async with self._lock:
@@ -384,4 +401,4 @@ def _mode(mode: int) -> int:
 
 
 def _show_file(place: Place, status: os.stat_result) -> Shown:
-    return Shown(place, stat.S_IFREG | _mode(status.st_mode), status.st_size, status.st_mtime_ns)
+    return Shown(place, stat.S_IFREG | _mode(status.st_mode), status.st_size, status.st_mtime_ns, status.st_nlink)

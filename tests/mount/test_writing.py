@@ -152,6 +152,29 @@ def test_errors_are_those_of_a_file_system(data):
         os.symlink("foo", data / "link")
 
 
+def test_hard_links_are_one_file_until_the_commit(store, writable, data):
+    os.link(data / "foo", data / "dir/linked")
+    with (data / "dir/linked").open("ab") as file:
+        file.write(b" more")
+    assert (data / "foo").read_bytes() == b"foo more"
+    assert (data / "foo").stat().st_nlink == (data / "dir/linked").stat().st_nlink == 2
+    (data / "foo").unlink()
+    assert (data / "dir/linked").read_bytes() == b"foo more"
+    os.link(data / "dir/linked", data / "third")
+    writable.mount.commit("data", "master")
+    kept = {path: data for path, data in BEFORE.items() if path != "/foo"}
+    assert committed(store) == kept | {"/dir/linked": b"foo more", "/third": b"foo more"}
+
+
+def test_hard_links_that_can_not_be_are_refused(data):
+    with refused(errno.EEXIST):
+        os.link(data / "foo", data / "dir/bar")
+    with refused(errno.EPERM):
+        os.link(data / "dir", data / "linked")
+    with refused(errno.EXDEV):
+        os.link(data / "foo", data.parent / "other/linked")
+
+
 def test_a_removed_file_that_is_open_can_be_used_on(data):
     with (data / "new").open("w+b") as file:
         (data / "new").unlink()
