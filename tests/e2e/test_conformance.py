@@ -1,11 +1,13 @@
 """`scripts/conformance` runs, and what it says is so. Whole days of all clients and a million inputs take longer."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from appliance.mount import mountpoint
 from appliance.pipelines.process import probe_namespaces
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -40,6 +42,17 @@ def test_some_hostile_input(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert "1,000 inputs, 0 wrong" in done.stdout
     assert not (tmp_path / "found").exists()
+
+
+def test_a_mount_that_is_killed_loses_nothing_and_hangs_nobody(tmp_path: Path) -> None:
+    if problem := mountpoint.find_problem(tmp_path):
+        if os.environ.get("APPLIANCE_REQUIRE_FUSE") == "1":
+            pytest.fail(problem)
+        pytest.skip(problem)
+    command = [sys.executable, str(SCRIPTS / "conformance_mount.py"), "--kills", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "killed 2 times: nothing was lost, nothing hung\n"
 
 
 def test_a_suite_that_is_none() -> None:
