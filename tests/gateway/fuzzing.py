@@ -22,7 +22,7 @@ _HONEST = (501, 505)
 _MOST_BYTES = 64 * 1024 * 1024
 
 BUCKETS = ("master.data", "data", "dev.data", "master.none", "0123456789abcdef0123456789abcdef.data", "out", "Master.Data")
-KEYS = ("a", "dir/b", "dir/", "ü/é", "a b+c", "", "dir/deep/er/x", "a/below")
+KEYS = ("a", "dir/b", "dir/", "ü/é", "a b+c", "", "dir/deep/er/x", "a/below", "no\x01\x1f\r\uffffxml")
 _QUERIES = (
     *(
         "uploads",
