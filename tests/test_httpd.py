@@ -645,7 +645,7 @@ async def test_only_idle_connections_count_as_idle() -> None:
         await answer.wait()
         return await echo(request)
 
-    async with serving(handler, idle_s=0.05) as server:
+    async with serving(handler, idle_s=0.5) as server:
         busy, sending = await server.connect(), await server.connect()
         await busy.send(GET)
         await sending.send(GET[:20])

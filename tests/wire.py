@@ -147,10 +147,12 @@ async def serving(handler: Handler, **limits: Any) -> AsyncIterator[Running]:
 
     async with trio.open_nursery() as nursery:
         await nursery.start(serve)
-        yield running
-        for client in running.clients:
-            await client.stream.aclose()
-        running.scope.cancel()
+        try:
+            yield running
+        finally:  # or the sockets of a test that failed are collected in another one, which fails for that
+            for client in running.clients:
+                await trio.aclose_forcefully(client.stream)
+            running.scope.cancel()
 
 
 async def echo(request: Request) -> Reply:
