@@ -122,11 +122,12 @@ class ObjectView:
         described = {
             "ETag": self.quoted_etag,
             "Last-Modified": self.last_modified,
-            "Content-Type": guess_type(entry.path, entry.kind, self.body),
             "Content-Length": str(len(self.body)),
             "Accept-Ranges": "bytes",
         }
         described.update(metadata.headers_of(entry.metadata))
+        if "Content-Type" not in described:
+            described["Content-Type"] = guess_type(entry.path, entry.kind, self.body)
         if self.version is not None:
             described["x-amz-version-id"] = self.version
         return described
