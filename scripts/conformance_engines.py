@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "clients"))
-from conformance_clients import Server, serving
 from conformance_spark import packages
 from installing import Needs, NotInstalled, cache
+from serving import Server, serving
 
 HERE = Path(__file__).parent / "engines"
 SENSORS = ("north", "south", "east")
