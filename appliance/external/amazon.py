@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
+_TRIES: Final = 4
 _SYSTEM_MESSAGE = re.compile(r"\[Errno -?\d+\] ([^'\")]+)")
 # obstore asks for these by itself, and after the files.
 _NOT_FILES: Final = ("env", "container-role", "iam-role")
@@ -69,6 +71,53 @@ def iter_listing(name: str, place: Place, hidden: tuple[str, ...], prefix: str) 
     raise TransferFailed(f"{name}: {one_line(cause, hidden)}")
 
 
+@contextmanager
+def open_ranges(
+    name: str, place: Place, hidden: tuple[str, ...], key: str, etag: str
+) -> Iterator[Callable[[int, int], bytes]]:
+    """Give a function that reads what of an object lies between two offsets; any thread may call it.
+
+    For servers that answer a range with the status of a whole object, which obstore takes for one. It raises
+    TransferFailed, also for an object that has another ETag by now.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    with _open_client(place) as client:
+
+        def read(start: int, end: int) -> bytes:
+            for _ in range(_TRIES):
+                try:
+                    reply = client.get_object(
+                        Bucket=place.bucket, Key=key, Range=f"bytes={start}-{end - 1}", IfMatch=f'"{etag}"'
+                    )
+                    return _read_exactly(reply, start, end, etag)
+                except ClientError as error:
+                    if error.response["ResponseMetadata"]["HTTPStatusCode"] in (404, 412):
+                        raise TransferFailed(f"{name} changed while it was read") from None
+                    cause = _said(error.response)
+                    break
+                except _Changed:
+                    raise TransferFailed(f"{name} changed while it was read") from None
+                except BotoCoreError as error:  # the library tries again until there is a reply, and not to read it
+                    cause = _transport_cause(error, place)
+            raise TransferFailed(f"{name}: {one_line(cause, hidden)}")
+
+        yield read
+
+
+class _Changed(Exception):
+    """A reply is not about the bytes that were asked for."""
+
+
+def _read_exactly(reply: dict[str, Any], start: int, end: int, etag: str) -> bytes:
+    with closing(reply["Body"]) as body:
+        is_part = reply.get("ContentRange", "").startswith(f"bytes {start}-{end - 1}/")
+        if not is_part or reply.get("ETag", "").strip('"') != etag:
+            raise _Changed
+        piece: bytes = body.read()
+    return piece
+
+
 @dataclass(frozen=True, slots=True)
 class _FileKey:
     """Gives obstore what botocore found, renewed by botocore where it expires."""
@@ -107,8 +156,8 @@ def _loader() -> Any:
 
 
 def _parse_time(text: str) -> datetime:
-    """A time in a listing; botocore's own way costs more than the rest of the entry."""
-    return datetime.fromisoformat(text)
+    """A time in a listing, or in a header; botocore's own way costs more than the rest of a listing's entry."""
+    return datetime.fromisoformat(text) if text[:1].isdigit() else parsedate_to_datetime(text)
 
 
 @contextmanager

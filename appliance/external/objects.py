@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from obstore import Attributes, GetResult, ObjectMeta
 
 _PAGE: Final = 1000
-# Larger objects come in ranges side by side, each of a piece: one connection alone is seldom all that a line carries.
+# Larger objects come in ranges side by side: one connection alone is seldom all that a line carries. They are smaller than
+# other pieces, for several of several objects are in memory.
+RANGE_BYTES: Final = 4 * 1024 * 1024
 _RANGED_BYTES: Final = 4 * PIECE_BYTES
 _RANGES_AT_ONCE: Final = 4
 _NOT_A_RANGE: Final = "non-partial response"
@@ -52,12 +55,7 @@ def read_object(obj: RemoteObject, profiles: Profiles, received: Received) -> It
     """
     bucket = obj.bucket or open_bucket(obj.url, profiles, "in")
     try:
-        first = _read_piece(bucket, obj, 0) if _may_come_in_ranges(obj) else None
-        if first is None:
-            yield from _read_whole(bucket, obj, received)
-        else:
-            received.metadata.update(_metadata(first.attributes))
-            yield from _read_ranges(bucket, obj, first)
+        yield from _read_ranges(bucket, obj, received) if _may_come_in_ranges(obj) else _read_whole(bucket, obj, received)
     except REMOTE_ERRORS as error:
         failure = explain(error, bucket.hidden)
     else:
@@ -78,10 +76,24 @@ def _may_come_in_ranges(obj: RemoteObject) -> bool:
     return _condition(obj) is not None and obj.size_bytes is not None and obj.size_bytes > _RANGED_BYTES
 
 
-def _read_piece(bucket: Bucket, obj: RemoteObject, start: int) -> GetResult | None:
+def _read_ranges(bucket: Bucket, obj: RemoteObject, received: Received) -> Iterator[bytes]:
+    """Yield the pieces of an object that may come in ranges, or all of it in one from a server that has no ranges."""
+    first = _open_piece(bucket, obj, 0)
+    if first is not None:
+        received.metadata.update(_metadata(first.attributes))
+        yield from _iter_pieces(obj, partial(_read_piece, bucket, obj, first))
+    elif obj.url.provider == "amazon":
+        described = obstore.get(bucket.store, obj.key, options={"head": True, "if_match": _condition(obj)})
+        received.metadata.update(_metadata(described.attributes))
+        with amazon.open_ranges(obj.url.name(obj.key), bucket.place, bucket.hidden, obj.key, obj.etag or "") as read:
+            yield from _iter_pieces(obj, read)
+    else:
+        yield from _read_whole(bucket, obj, received)
+
+
+def _open_piece(bucket: Bucket, obj: RemoteObject, start: int) -> GetResult | None:
     """Begin to read the piece of an object that begins at `start`; None from a server whose ranges are not understood."""
-    assert obj.size_bytes is not None
-    end = min(start + PIECE_BYTES, obj.size_bytes)
+    end = min(start + RANGE_BYTES, obj.size_bytes or 0)
     try:
         result = obstore.get(bucket.store, obj.key, options={"if_match": _condition(obj), "range": (start, end)})
     except GenericError as error:
@@ -92,24 +104,24 @@ def _read_piece(bucket: Bucket, obj: RemoteObject, start: int) -> GetResult | No
     return result
 
 
-def _read_ranges(bucket: Bucket, obj: RemoteObject, first: GetResult) -> Iterator[bytes]:
+def _read_piece(bucket: Bucket, obj: RemoteObject, first: GetResult, start: int, _end: int) -> bytes:
+    result = _open_piece(bucket, obj, start) if start else first
+    if result is None:
+        raise changed(obj)
+    return bytes(result.bytes())
+
+
+def _iter_pieces(obj: RemoteObject, read: Callable[[int, int], bytes]) -> Iterator[bytes]:
     """Yield an object's pieces in order; some more are under way. What was not begun when it is closed never is."""
-    assert obj.size_bytes is not None
-
-    def read(start: int) -> bytes:
-        result = first if start == 0 else _read_piece(bucket, obj, start)
-        if result is None:
-            raise changed(obj)
-        return bytes(result.bytes())
-
-    starts = iter(range(0, obj.size_bytes, PIECE_BYTES))
+    size_bytes = obj.size_bytes or 0
+    ranges = ((start, min(start + RANGE_BYTES, size_bytes)) for start in range(0, size_bytes, RANGE_BYTES))
     under_way: deque[Future[bytes]] = deque()
     with ThreadPoolExecutor(_RANGES_AT_ONCE, thread_name_prefix="range") as pool:
         try:
-            under_way.extend(pool.submit(read, start) for start in islice(starts, _RANGES_AT_ONCE))
+            under_way.extend(pool.submit(read, *part) for part in islice(ranges, _RANGES_AT_ONCE))
             while under_way:
                 yield under_way.popleft().result()
-                under_way.extend(pool.submit(read, start) for start in islice(starts, 1))
+                under_way.extend(pool.submit(read, *part) for part in islice(ranges, 1))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

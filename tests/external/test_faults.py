@@ -16,8 +16,8 @@ from external.relay import Relay, RelayHandler, relayed
 from external.servers import KEY_ID, SECRET, Remote, a_profile
 
 from appliance.errors import TransferFailed
-from appliance.external.clients import PIECE_BYTES
 from appliance.external.credentials import Profiles
+from appliance.external.objects import RANGE_BYTES
 from appliance.external.transfers import Outgoing, download, iter_objects, upload_all
 from appliance.external.urls import ObjectUrl, parse_url
 
@@ -78,13 +78,13 @@ def test_connection_cut_in_the_middle_is_taken_up(remote: Remote, relay: Relay, 
     assert not relay.cut_first_body
 
 
-@pytest.mark.parametrize("name", ["moto", "azurite", "google"])
+@pytest.mark.parametrize("name", ["moto", "rclone", "azurite", "google"])
 def test_large_object_comes_in_ranges_side_by_side(request: pytest.FixtureRequest, name: str) -> None:
     remote: Remote = request.getfixturevalue(name)
     several = threading.Barrier(2, timeout=30)
 
     def wait_for_another(handler: RelayHandler) -> None:
-        if handler.command == "GET" and handler.headers["Range"] not in (None, f"bytes=0-{PIECE_BYTES - 1}"):
+        if handler.command == "GET" and handler.headers["Range"] not in (None, f"bytes=0-{RANGE_BYTES - 1}"):
             ranges.append(handler.headers["Range"])
             if len(ranges) <= 2:
                 several.wait()
@@ -95,7 +95,7 @@ def test_large_object_comes_in_ranges_side_by_side(request: pytest.FixtureReques
         add_relay(remote, relay)
         relay.before = wait_for_another
         assert fetch(url(remote, relay, "large"), remote.profiles) == {"large": LARGE}
-    assert len(set(ranges)) == -(-len(LARGE) // PIECE_BYTES) - 1
+    assert len(set(ranges)) == -(-len(LARGE) // RANGE_BYTES) - 1
 
 
 def test_object_replaced_while_its_ranges_are_read_is_refused(moto: Remote) -> None:
@@ -103,7 +103,7 @@ def test_object_replaced_while_its_ranges_are_read_is_refused(moto: Remote) -> N
     moto.put("large", LARGE)
 
     def replace_it(handler: RelayHandler) -> None:
-        if handler.headers["Range"] == f"bytes=0-{PIECE_BYTES - 1}":
+        if handler.headers["Range"] == f"bytes=0-{RANGE_BYTES - 1}":
             return
         if handler.command == "GET" and handler.headers["Range"]:
             moto.put("large", other)
