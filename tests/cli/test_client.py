@@ -1,5 +1,6 @@
 """The Python API, against an appliance in a process of its own."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,6 +80,17 @@ def test_calls_of_the_command_line_can_be_made(api: Appliance, sh: Shell, repo: 
     api.call("create_repo", repo=f"{repo}-2")
     assert sh("inspect", "repo", f"{repo}-2").out
     assert api.s3_endpoint.startswith("http://127.0.0.1:")
+
+
+def test_example_of_the_readme_runs(sh: Shell, appliance: Serving, moto: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.DOTALL)
+    for printed, there in (("s3://bucket/prefix", moto.text("prefix")), ("gs://bucket/results", moto.text("results"))):
+        example = example.replace(printed, there)
+    moto.put("prefix/a", b"content")
+    sh("create", "repo", "images")
+    monkeypatch.setenv("APPLIANCE_HOME", str(appliance.data))
+    exec(example, {})
+    assert (moto.get("results/incoming/a"), sh("get", "file", "images@master:/cat.txt").out) == (b"content", "a cat")
 
 
 def test_nobody_there_is_said(tmp_path: Path) -> None:
