@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 sys.path.insert(0, str(Path(__file__).parent / "clients"))
 from days import CLIENTS, FILES, TABLES, Client
@@ -59,28 +58,31 @@ class Day:
 
 @dataclass
 class Outcome:
-    """How a client's day went: seconds by step, what went wrong."""
+    """How a client's day went: seconds by step, the step that failed."""
 
     client: Client
     seconds: dict[str, float] = field(default_factory=dict)
-    wrong: str = ""
+    failed: str = ""
 
     @property
     def cell(self) -> str:
-        return self.wrong or "all pass"
+        return f"{self.failed} fails" if self.failed else "all pass"
 
 
 class Run:
     """One client's day over one wire."""
 
-    def __init__(self, server: Server, day: Day, client: Client, place: Path, scratch: Path, *, tls: bool) -> None:
+    def __init__(
+        self, server: Server, day: Day, client: Client, place: Path, scratch: Path, *, tls: bool, auth: bool
+    ) -> None:
         self.server, self.day, self.client, self.place = server, day, client, place
-        slug = "".join(letter for letter in client.name.lower() if letter.isalnum())
-        self.bucket = f"master.{slug}{'tls' if tls else ''}"
+        self.user = "".join(letter for letter in client.name.lower() if letter.isalnum())
+        self.repo = f"{self.user}{'tls' if tls else ''}"
+        self.bucket = f"master.{self.repo}"
         self.down, work = scratch / "down", scratch / "work"
         for directory in (self.down, work):
             directory.mkdir(parents=True)
-        self.before = ""
+        self.before, self.key = "", server.token(self.user) if auth else KEY
         ca = str(server.ca) if tls else ""
         trust = (
             dict.fromkeys(("SSL_CERT_FILE", "AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"), ca) if tls else {}
@@ -91,7 +93,7 @@ class Run:
             "PATH": client.needs.path(place),
             "PLACE": str(place),
             "ENDPOINT": server.tls if tls else server.plain,
-            "KEY": KEY,
+            "KEY": self.key,
             "BUCKET": self.bucket,
             "UP": str(day.up),
             "BIG": str(day.big),
@@ -105,13 +107,14 @@ class Run:
         """Go through the day, to its end or to the first thing that is wrong."""
         outcome = Outcome(self.client)
         if "make" not in self.client.steps:
-            urlopen(Request(f"{self.server.plain}/{self.bucket}", method="PUT")).close()
+            self.server.make(self.repo, self.user if self.key != KEY else None)
         for step in self.client.steps:
             began = time.monotonic()
             try:
                 self.step(step)
             except Wrong as error:
-                outcome.wrong = f"{step}: {error}"
+                print(f"{self.client.name}: {error}")
+                outcome.failed = step
                 return outcome
             outcome.seconds[step] = time.monotonic() - began
         return outcome
@@ -126,7 +129,7 @@ class Run:
             check(said)
 
     def tell(self, step: str) -> str:
-        old = f"{self.before}.{self.bucket.partition('.')[2]}"
+        old = f"{self.before}.{self.repo}"
         environment = {**self.environment, "OLD": old}
         command = self.client.command(self.place, step)
         try:
@@ -142,7 +145,8 @@ class Run:
         except subprocess.TimeoutExpired:
             raise Wrong(f"not done after {_STEP_S} s") from None
         if done.returncode:
-            lines = (done.stderr + done.stdout).strip().splitlines()
+            told = (done.stderr + done.stdout).splitlines()
+            lines = [line for line in told if any(letter.isalpha() for letter in line)]
             raise Wrong(lines[-1][:300] if lines else f"status {done.returncode}")
         return done.stdout.strip()
 
@@ -154,8 +158,7 @@ class Run:
         self._check_stored("/data", self.day.files)
 
     def _check_stored(self, below: str, count: int) -> None:
-        repo = self.bucket.partition(".")[2]
-        pattern = f"{repo}@master:{below}/**" if below != "/table" else f"{repo}@master:{below}/**.parquet"
+        pattern = f"{self.repo}@master:{below}/**" if below != "/table" else f"{self.repo}@master:{below}/**.parquet"
         raw = self.server.ask("glob", "file", pattern, "--raw")
         found = [item for item in _objects(raw) if not item["is_dir"]]
         if len(found) != count:
@@ -176,8 +179,7 @@ class Run:
         (self.down / "big").unlink()
 
     def check_overwrite(self, said: str) -> None:
-        repo = self.bucket.partition(".")[2]
-        if self.server.ask("get", "file", f"{repo}@master:/data/d00/f0000.txt") != self.day.new.read_bytes():
+        if self.server.ask("get", "file", f"{self.repo}@master:/data/d00/f0000.txt") != self.day.new.read_bytes():
             raise Wrong("the file has its old content")
 
     def check_list(self, said: str) -> None:
@@ -200,7 +202,7 @@ class Run:
             self._check_stored("/data" if "list" in self.client.steps else "/table", 0)
 
     def check_remove(self, said: str) -> None:
-        if self.bucket.partition(".")[2] in self.server.ask("list", "repo").decode().split():
+        if self.repo in self.server.ask("list", "repo").decode().split():
             raise Wrong("the bucket is still there")
 
 
@@ -222,7 +224,7 @@ def _digests(directory: Path) -> dict[str, str]:
     return {str(path.relative_to(directory)): _digest(path) for path in sorted(directory.rglob("*")) if path.is_file()}
 
 
-def spend_day(server: Server, day: Day, client: Client, scratch: Path, wires: Sequence[str]) -> list[str]:
+def spend_day(server: Server, day: Day, client: Client, scratch: Path, wires: Sequence[str], *, auth: bool) -> list[str]:
     """Return the cells of a client's row."""
     try:
         place = client.needs.install(client.name.lower().replace(" ", "-"))
@@ -234,7 +236,7 @@ def spend_day(server: Server, day: Day, client: Client, scratch: Path, wires: Se
             cells.append("the client can not be told whom to trust")
             continue
         own = scratch / f"{client.name}-{wire}".replace(" ", "-")
-        outcome = Run(server, day, client, place, own, tls=wire == "tls").all_steps()
+        outcome = Run(server, day, client, place, own, tls=wire == "tls", auth=auth).all_steps()
         shutil.rmtree(own, ignore_errors=True)
         spent = " ".join(f"{step} {seconds:.1f}" for step, seconds in outcome.seconds.items())
         print(f"{client.name}, {wire}: {outcome.cell} ({spent} s)", flush=True)
@@ -260,6 +262,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", action="append", metavar="NAME", help="only this client; repeatable")
     parser.add_argument("--quick", action="store_true", help="few small files, and only clients that install in seconds")
     parser.add_argument("--plain", action="store_true", help="not over TLS")
+    parser.add_argument(
+        "--auth", action="store_true", help="with authentication: each client has a token, and roles on its own repo"
+    )
     options = parser.parse_args(arguments)
     names = {client.name.lower() for client in CLIENTS}
     if unknown := {name.lower() for name in options.only or ()} - names:
@@ -271,7 +276,9 @@ def main(arguments: Sequence[str]) -> int:
         scratch = Path(directory)
         day = Day.make(scratch, 40 if options.quick else 2000, (16 if options.quick else 200) * 2**20)
         with serving(scratch) as server:
-            rows = [(client, spend_day(server, day, client, scratch, wires)) for client in chosen]
+            if options.auth:
+                server.ask("auth", "activate")
+            rows = [(client, spend_day(server, day, client, scratch, wires, auth=options.auth)) for client in chosen]
     print(f"\n{table(rows, wires)}")
     return int(any(cell != "all pass" and not cell.startswith("not installed") for _, cells in rows for cell in cells))
 

@@ -84,7 +84,7 @@ CLIENTS = (
         _files(without="make again remove"),
         tls=False,
     ),
-    Client("DVC", Needs(pip=["dvc[s3]"]), "dvc.sh", ("make", "up", "again", "down", "delete"), hidden=True),
+    Client("DVC", Needs(pip=["dvc[s3]"]), "dvc.sh", ("up", "again", "down", "delete"), hidden=True),
     Client("JS SDK", Needs(npm=["@aws-sdk/client-s3", "@aws-sdk/lib-storage"]), "sdk.mjs", _files(without="again")),
     Client("minio-js", Needs(npm=["minio"]), "minio.mjs", _files(without="again")),
     Client("s3fs-fuse", Needs(apt=["s3fs"], programs=["s3fs"]), "s3fs_fuse.sh", _files(without="make again remove")),

@@ -34,6 +34,17 @@ class Server:
         found: str = json.loads(self.ask("inspect", "commit", f"{repo}@{branch}", "--raw"))["commit"]["id"]
         return found
 
+    def token(self, user: str) -> str:
+        """Return a new token of a user."""
+        return self.ask("auth", "get-auth-token", "--quiet", user).decode().strip()
+
+    def make(self, repo: str, owner: str | None) -> None:
+        """Make a repo with its branch, and somebody its owner."""
+        self.ask("create", "repo", repo)
+        self.ask("create", "branch", f"{repo}@master")
+        if owner:
+            self.ask("auth", "set", "repo", repo, "repoOwner", f"user:{owner}")
+
 
 @contextmanager
 def serving(scratch: Path) -> Iterator[Server]:
