@@ -1,5 +1,6 @@
 """`scripts/conformance` runs, and what it says is so. Whole days of all clients and a million inputs take longer."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -37,6 +38,16 @@ def test_an_engine_runs_as_user_code(name: str) -> None:
         pytest.skip(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| passes |" in done.stdout
+
+
+def test_the_readme_has_a_row_for_each_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPTS)
+    clients = importlib.import_module("conformance_clients")
+    head, line, *rows = clients.table([(client, []) for client in clients.CLIENTS], ("plain", "tls")).splitlines()
+    readme = (SCRIPTS.parent / "README.md").read_text()
+    assert head in readme
+    assert line in readme
+    assert [row for row in rows if row.rstrip("| ") not in readme] == []
 
 
 def test_some_hostile_input(tmp_path: Path) -> None:
