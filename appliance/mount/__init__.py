@@ -12,6 +12,7 @@
     inodes       numbers of nodes, and how often the kernel holds each
     handles      open files and listings
     writing      what the kernel's calls mean in a writable branch
+    places       finding things there, and what the kernel is told of them
     staged       the bytes of files that were written and are not committed
     committing   what is staged becomes a commit
     autocommit   a commit soon after each change

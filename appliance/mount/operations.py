@@ -28,9 +28,10 @@ from appliance.mount.handles import Handle, Handles, Listing, OpenFile
 from appliance.mount.heads import Heads, Name
 from appliance.mount.inodes import Inode, Inodes
 from appliance.mount.nodes import Child, Directory, File, Found, Place, Root, View
+from appliance.mount.places import Shown
 from appliance.mount.staged import StagedFile
 from appliance.mount.tops import Top
-from appliance.mount.writing import Shown, Writable, Writing
+from appliance.mount.writing import Writable, Writing
 from appliance.store import Db, Store, blobs
 
 log = logging.getLogger(__name__)

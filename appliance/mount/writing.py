@@ -17,32 +17,31 @@ import pyfuse3
 import trio
 
 from appliance.errors import ApplianceError, Conflict
-from appliance.mount import committing
+from appliance.mount import committing, places
 from appliance.mount.handles import OpenFile
-from appliance.mount.inodes import Inode, Inodes
+from appliance.mount.inodes import Inodes
 from appliance.mount.nodes import Place, list_file_attributes
+from appliance.mount.places import (
+    Shown,
+    check_kind,
+    check_length,
+    choose_mode,
+    get_child,
+    get_item,
+    leads_to,
+    open_view,
+    parse_name,
+    show_file,
+)
 from appliance.mount.staged import EXECUTABLE, PLAIN, StagedFile
 from appliance.mount.tops import Top
 from appliance.names import CommitId, check_path
 from appliance.store import Db, Store, blobs, history, overlays
-from appliance.store.overlays import Item, NodeKind, Origin, View
+from appliance.store.overlays import Item, NodeKind, View
 
 T = TypeVar("T")
 
 ALL = "*"
-_ANY_X = 0o111
-_NAME_BYTES = 255
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What the kernel is told of a place."""
-
-    node: Place
-    mode: int
-    size_bytes: int
-    modified_ns: int
-    links: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +89,8 @@ class Writing:
 
     def find(self, db: Db, parent: Place, name: bytes) -> Shown | None:
         """Return what has a name in a directory."""
-        view = _view(db, parent.top)
-        _check_length(name)
+        view = open_view(db, parent.top)
+        check_length(name)
         try:
             item = overlays.find_child(db, view, parent.origin, name.decode())
         except UnicodeDecodeError:
@@ -100,17 +99,17 @@ class Writing:
 
     def describe(self, db: Db, place: Place) -> Shown:
         """Return a place as it is now, also one that was removed while it is open."""
-        view = _view(db, place.top)
+        view = open_view(db, place.top)
         item = overlays.find_item(db, view, place.origin)
         if item is None:
             if opened := self._open.get(place):
-                return _show_file(place, os.fstat(opened[0].descriptor))
+                return show_file(place, os.fstat(opened[0].descriptor))
             raise pyfuse3.FUSEError(errno.ENOENT)
         return self._show(view, place.top, item)
 
     def iter_children(self, db: Db, parent: Place, after: str) -> Iterator[tuple[str, str, Shown]]:
         """Yield (name, mark, child) of a directory behind a mark."""
-        view = _view(db, parent.top)
+        view = open_view(db, parent.top)
         for name, mark, item in overlays.iter_children(db, view, parent.origin, after):
             yield name, mark, self._show(view, parent.top, item)
 
@@ -120,14 +119,14 @@ class Writing:
             commit = view.base.commit
             return Shown(place, stat.S_IFDIR | EXECUTABLE, 0, (commit.finished_ns or commit.started_ns) if commit else 0)
         if item.node is not None and item.node.file is not None:
-            return _show_file(place, self._files.path(item.node.file).stat())
+            return show_file(place, self._files.path(item.node.file).stat())
         if item.entry is None:
             raise pyfuse3.FUSEError(errno.EIO)
         return Shown(place, stat.S_IFREG | PLAIN, item.entry.content.size_bytes, item.entry.modified_ns)
 
     def list_attributes(self, db: Db, place: Place) -> Mapping[bytes, bytes]:
         """Return the extended attributes: those of the commit, where nothing was changed."""
-        item = _item(db, place)
+        item = get_item(db, place)
         return list_file_attributes(db, item.entry) if item.entry is not None else {}
 
     # -- files
@@ -145,7 +144,7 @@ class Writing:
 
     def _open_for_reading(self, place: Place) -> OpenFile | StagedFile:
         with self._store.snapshot() as db:
-            item = _item(db, place)
+            item = get_item(db, place)
             if item.node is not None and item.node.file is not None:
                 return self._hold(place, item.node.file, writing=False)
             assert item.entry is not None
@@ -169,7 +168,7 @@ class Writing:
     async def _stage(self, place: Place, *, keep: bool = True) -> str:
         """Return the name of the bytes of a file that can be changed, copied if need be."""
         with self._store.snapshot() as db:
-            item = _item(db, place)
+            item = get_item(db, place)
             if item.node is not None and item.node.file is not None:
                 return item.node.file
             assert item.entry is not None
@@ -191,10 +190,10 @@ class Writing:
             except BaseException:
                 self._files.remove([file])
                 raise
-            self._files.path(file).chmod(_mode(mode))
+            self._files.path(file).chmod(choose_mode(mode))
             place = Place(parent.top, created.origin, is_directory=False)
             opened = self._hold(place, file)
-            return opened, _show_file(place, os.fstat(opened.descriptor))
+            return opened, show_file(place, os.fstat(opened.descriptor))
 
     async def set_attributes(
         self, place: Place, *, size_bytes: int | None, mode: int | None, modified_ns: int | None, opened: StagedFile | None
@@ -211,7 +210,7 @@ class Writing:
         if size_bytes is not None:
             os.truncate(target, size_bytes)
         if mode is not None:
-            os.chmod(target, _mode(mode))  # noqa: PTH101 - may be a descriptor
+            os.chmod(target, choose_mode(mode))  # noqa: PTH101 - may be a descriptor
         if modified_ns is not None:
             os.utime(target, ns=(modified_ns, modified_ns))
 
@@ -231,7 +230,7 @@ class Writing:
             except BaseException:
                 self._files.remove([file])
                 raise
-        return _show_file(Place(parent.top, linked.origin, is_directory=False), self._files.path(file).stat())
+        return show_file(Place(parent.top, linked.origin, is_directory=False), self._files.path(file).stat())
 
     async def make_directory(self, parent: Place, name: bytes) -> Shown:
         """Make a directory that is not there."""
@@ -246,9 +245,9 @@ class Writing:
         """Remove a file, or a directory that is empty."""
         async with self._lock:
             with self._store.snapshot() as db:
-                item = _child(db, parent, name)
-                _check_kind(item, directory=directory)
-                if directory and not overlays.is_empty(db, _view(db, parent.top), item.origin):
+                item = get_child(db, parent, name)
+                check_kind(item, directory=directory)
+                if directory and not overlays.is_empty(db, open_view(db, parent.top), item.origin):
                     raise pyfuse3.FUSEError(errno.ENOTEMPTY)
             text = name.decode()
             self._change(parent.top, lambda db, view: overlays.remove(db, view, parent.origin, text))
@@ -260,11 +259,11 @@ class Writing:
             raise pyfuse3.FUSEError(errno.EINVAL)
         async with self._lock:
             with self._store.snapshot() as db:
-                item = _child(db, parent, name)
+                item = get_child(db, parent, name)
                 replaced = self._find_replaced(db, item, new_parent, new_name, flags)
             if replaced is not None and replaced.origin == item.origin:
                 return
-            old_text, new_text = name.decode(), _text(new_name)
+            old_text, new_text = name.decode(), parse_name(new_name)
             if self._strict:
                 check_path(f"/{new_text}", strict=True)
             self._change(
@@ -275,23 +274,23 @@ class Writing:
                 self._drop(replaced)
 
     def _find_replaced(self, db: Db, item: Item, parent: Place, name: bytes, flags: int) -> Item | None:
-        view = _view(db, parent.top)
-        replaced = overlays.find_child(db, view, parent.origin, _text(name))
+        view = open_view(db, parent.top)
+        replaced = overlays.find_child(db, view, parent.origin, parse_name(name))
         if replaced is None or replaced.origin == item.origin:
             return replaced
         if flags & pyfuse3.RENAME_NOREPLACE:
             raise pyfuse3.FUSEError(errno.EEXIST)
-        _check_kind(replaced, directory=item.is_directory)
+        check_kind(replaced, directory=item.is_directory)
         if replaced.is_directory and not overlays.is_empty(db, view, replaced.origin):
             raise pyfuse3.FUSEError(errno.ENOTEMPTY)
         return replaced
 
     def _free_name(self, parent: Place, name: bytes) -> str:
-        text = _text(name)
+        text = parse_name(name)
         if self._strict:
             check_path(f"/{text}", strict=True)
         with self._store.snapshot() as db:
-            if overlays.find_child(db, _view(db, parent.top), parent.origin, text) is not None:
+            if overlays.find_child(db, open_view(db, parent.top), parent.origin, text) is not None:
                 raise pyfuse3.FUSEError(errno.EEXIST)
         return text
 
@@ -308,12 +307,12 @@ class Writing:
         """Put what is staged in one commit, see `committing.commit`. Raises Conflict while somebody writes to a file."""
         async with self._lock:
             self._check_closed(repo, branch)
-            held = self._locate(repo, branch)
+            held = places.locate(self._store, self._inodes, repo, branch)
             committed = await trio.to_thread.run_sync(
                 lambda: committing.commit(self._store, repo, branch, overwrite=overwrite, go_on=self._go_on)
             )
             if committed is not None:
-                self._rebind(held)
+                places.rebind(self._inodes, held)
             return committed
 
     async def discard(self, repo: str, branch: str) -> bool:
@@ -328,77 +327,9 @@ class Writing:
 
     def _check_closed(self, repo: str, branch: str) -> None:
         for place, files in self._open.items():
-            if _leads_to(place, repo, branch) and any(opened.writing for opened in files):
+            if leads_to(place, repo, branch) and any(opened.writing for opened in files):
                 with self._store.snapshot() as db:
-                    view = _view(db, place.top)
+                    view = open_view(db, place.top)
                     item = overlays.find_item(db, view, place.origin)
                     path = overlays.get_path(db, view, place.origin) if item else "a removed file"
                 raise Conflict(f"{repo}@{branch}: {path} is open for writing")
-
-    def _locate(self, repo: str, branch: str) -> list[tuple[Inode, Place]]:
-        """Return what the kernel holds of a branch as it will be after the commit: whoever works there stays there."""
-        found = []
-        with self._store.snapshot() as db:
-            for number, node in self._inodes.items():
-                if isinstance(node, Place) and _leads_to(node, repo, branch):
-                    try:
-                        origin: Origin = overlays.get_path(db, _view(db, node.top), node.origin)
-                    except ApplianceError:
-                        origin = -number
-                    found.append((number, Place(node.top, origin, node.is_directory)))
-        return found
-
-    def _rebind(self, held: list[tuple[Inode, Place]]) -> None:
-        for number, place in held:
-            if number in self._inodes:
-                self._inodes.rebind(number, place)
-
-
-def _leads_to(place: Place, repo: str, branch: str) -> bool:
-    return (place.top.repo, place.top.branch) == (repo, branch)
-
-
-def _view(db: Db, top: Top) -> View:
-    return overlays.open_view(db, top.repo, top.branch)
-
-
-def _item(db: Db, place: Place) -> Item:
-    item = overlays.find_item(db, _view(db, place.top), place.origin)
-    if item is None:
-        raise pyfuse3.FUSEError(errno.ENOENT)
-    return item
-
-
-def _child(db: Db, parent: Place, name: bytes) -> Item:
-    item = overlays.find_child(db, _view(db, parent.top), parent.origin, _text(name))
-    if item is None:
-        raise pyfuse3.FUSEError(errno.ENOENT)
-    return item
-
-
-def _check_length(name: bytes) -> None:
-    """Raise ENAMETOOLONG: the kernel lets names through that no disk would take."""
-    if len(name) > _NAME_BYTES:
-        raise pyfuse3.FUSEError(errno.ENAMETOOLONG)
-
-
-def _text(name: bytes) -> str:
-    """Return a name as text; no other is taken."""
-    _check_length(name)
-    try:
-        return name.decode()
-    except UnicodeDecodeError:
-        raise pyfuse3.FUSEError(errno.EINVAL) from None
-
-
-def _check_kind(item: Item, *, directory: bool) -> None:
-    if item.is_directory != directory:
-        raise pyfuse3.FUSEError(errno.ENOTDIR if directory else errno.EISDIR)
-
-
-def _mode(mode: int) -> int:
-    return EXECUTABLE if mode & _ANY_X else PLAIN
-
-
-def _show_file(place: Place, status: os.stat_result) -> Shown:
-    return Shown(place, stat.S_IFREG | _mode(status.st_mode), status.st_size, status.st_mtime_ns, status.st_nlink)
