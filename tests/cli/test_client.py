@@ -83,7 +83,8 @@ def test_calls_of_the_command_line_can_be_made(api: Appliance, sh: Shell, repo: 
 
 
 def test_example_of_the_readme_runs(sh: Shell, appliance: Serving, moto: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.DOTALL)
+    (example,) = [block for block in blocks if "appliance.client" in block]
     for printed, there in (("s3://bucket/prefix", moto.text("prefix")), ("gs://bucket/results", moto.text("results"))):
         example = example.replace(printed, there)
     moto.put("prefix/a", b"content")
