@@ -49,7 +49,8 @@ def _contents(name: str, join: str, alias: str, condition: str, *, single_etag: 
 
 def _bad_metadata(alias: str) -> str:
     """Return a condition for metadata that is not an object of texts, or has what would break out of a header."""
-    control = "'*[' || char(1) || '-' || char(31) || ']*'"
+    # A tab is part of the text of a header.
+    control = "'*[' || char(1) || '-' || char(8) || char(10) || '-' || char(31) || ']*'"
     return f"""
         CASE WHEN NOT json_valid({alias}.metadata) THEN 1 WHEN json_type({alias}.metadata) <> 'object' THEN 1 ELSE
         EXISTS (SELECT 1 FROM json_each({alias}.metadata) WHERE type <> 'text' OR key GLOB {control} OR value GLOB {control})

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from gateway.helpers import Served, body_of, key_target, keys_of, refused, serving
+from store.checks import check
 from store.helpers import LARGE, commit_of, create_repos, fork, put, start, tree
 
 from appliance.gateway.buckets import RepoBuckets
@@ -570,3 +571,9 @@ def test_delete_in_no_bucket(s3: Any) -> None:
 def test_put_from_elsewhere_is_seen_at_once(gateway: Served, s3: Any, bucket: str) -> None:
     put(gateway.store, "data", "/a", b"from the store")
     assert body_of(s3, bucket, "a") == b"from the store"
+
+
+def test_tab_in_metadata_is_text(gateway: Served, s3: Any, bucket: str) -> None:
+    assert gateway.request("PUT", f"/{bucket}/a", {"x-amz-meta-a": "b\tc"}, b"x").status == 200
+    assert s3.head_object(Bucket=bucket, Key="a")["Metadata"] == {"a": "b\tc"}
+    check(gateway.store)
