@@ -2,8 +2,10 @@
 
 import functools
 import resource
+import select
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -94,6 +96,25 @@ async def test_who_never_finishes_a_handshake_is_cut(certificates: tuple[ssl.SSL
     WIRE.server, WIRE.client = certificates[0], None
     async with serving(echo, header_s=0.05) as server:
         assert await (await server.connect()).rest() == b""
+
+
+@on_trio
+async def test_clients_that_reset_their_connection_end_nothing_else() -> None:
+    def reset(port: int, pause_s: float) -> None:
+        sock = socket.create_connection(("127.0.0.1", port))
+        if WIRE.client is not None:
+            sock = WIRE.client.wrap_socket(sock, server_hostname="127.0.0.1")
+        with sock:
+            sock.sendall(b"BAD REQUEST\r\n\r\n")
+            select.select([], [], [], pause_s)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    async with serving(echo) as server:
+        for number in range(200):  # somewhere in there the reset comes between the reply and its end
+            await trio.to_thread.run_sync(reset, server.port, number % 20 * 1e-4)
+        client = await server.connect()
+        await client.send(GET)
+        assert (await client.reply())[0] == 200
 
 
 @on_trio

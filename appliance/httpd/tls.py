@@ -21,7 +21,10 @@ _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 async def answer(shared: Shared, stream: trio.SocketStream, context: ssl.SSLContext) -> None:
-    """Answer one client. One that does not speak TLS, or not in time, is cut; the end of the server leaves it its grace."""
+    """Answer one client; never raises: others are served from the same nursery.
+
+    One that does not speak TLS, or not in time, is cut; the end of the server leaves it its grace.
+    """
     peer = peer_name(stream.socket)
     secured = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
     try:
@@ -30,6 +33,8 @@ async def answer(shared: Shared, stream: trio.SocketStream, context: ssl.SSLCont
             await _carry(shared, secured, peer)
     except (trio.TooSlowError, *_GONE) as error:
         log.debug("%s: TLS: %r", peer, error.__cause__ or error)
+    except Exception:
+        log.exception("%s: the connection failed", peer)
     finally:
         with trio.move_on_after(_GOODBYE_S, shield=True), suppress(*_GONE):
             await secured.aclose()
@@ -62,7 +67,8 @@ async def _carry(shared: Shared, secured: "trio.SSLStream[trio.SocketStream]", p
         if await _send(plain, secured, shared.limits.stall_s):
             await trio.lowlevel.checkpoint()
             if not answered.is_set():  # it lets the client read its last reply; that one has to see that it is the last
-                await secured.transport_stream.send_eof()
+                with suppress(*_GONE):
+                    await secured.transport_stream.send_eof()
             await answered.wait()
         nursery.cancel_scope.cancel()
         await plain.aclose()
