@@ -102,6 +102,7 @@ async def test_who_never_finishes_a_handshake_is_cut(certificates: tuple[ssl.SSL
 async def test_clients_that_reset_their_connection_end_nothing_else() -> None:
     def reset(port: int, pause_s: float) -> None:
         sock = socket.create_connection(("127.0.0.1", port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if WIRE.client is not None:
             sock = WIRE.client.wrap_socket(sock, server_hostname="127.0.0.1")
         with sock:
@@ -110,8 +111,8 @@ async def test_clients_that_reset_their_connection_end_nothing_else() -> None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     async with serving(echo) as server:
-        for number in range(200):  # somewhere in there the reset comes between the reply and its end
-            await trio.to_thread.run_sync(reset, server.port, number % 20 * 1e-4)
+        for number in range(600):  # somewhere in there the reset comes between the reply and its end
+            await trio.to_thread.run_sync(reset, server.port, number % 30 * 1e-4)
         client = await server.connect()
         await client.send(GET)
         assert (await client.reply())[0] == 200
