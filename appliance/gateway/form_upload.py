@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import quote, urlencode, urlsplit
 
-from appliance.gateway import forms, policy, signature, tags
+from appliance.gateway import forms, parsing, policy, signature, tags
 from appliance.gateway.errors import S3Error, xml_text
 from appliance.gateway.forms import Form
 from appliance.gateway.policy import Sizes
@@ -51,7 +51,8 @@ class FormUpload:
     def as_put(self) -> Request:
         """Return the put that this stands for. Its body raises S3Error if it gets larger than the policy allows."""
         tagging = self._form.fields.get("tagging")
-        tagged = tags.keep(tags.parse_body(tagging.encode())) if tagging else None
+        with parsing.translated():
+            tagged = tags.keep(tags.parse_body(tagging.encode())) if tagging else None
         headers = forms.make_headers(self._form.fields, tagged)
         target = quote(f"/{self._bucket}/{self.key}")
         return Request("PUT", target, headers, Body(None, self._receive), self._request.scheme, self._request.peer)

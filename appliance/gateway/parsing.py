@@ -1,22 +1,38 @@
 """What headers, parameters and XML bodies of a request ask for, as objects (pure).
 
 What can not be read raises S3Error or moto's MalformedXML; a body that is not XML at all raises what expat says of it.
+`translated` makes all of these S3Error.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
+from xml.parsers.expat import ExpatError
 
 import xmltodict
-from moto.s3.exceptions import MalformedXML
+from moto.s3.exceptions import MalformedXML, S3ClientError
 
 from appliance.gateway.conditions import Header
 from appliance.gateway.errors import S3Error, invalid_argument, not_implemented
 from appliance.gateway.request import Address
 
 MAX_PARTS = 10_000
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise what moto and the XML parser raise as S3Error."""
+    try:
+        yield
+    except S3ClientError as error:
+        raise S3Error(error.code, error.message) from None
+    except (ExpatError, UnicodeDecodeError):
+        raise S3Error("MalformedXML", MalformedXML().message) from None
+
+
 _OVERRIDES = {
     f"response-{name.lower()}": name
     for name in ("Content-Type", "Content-Language", "Expires", "Cache-Control", "Content-Disposition", "Content-Encoding")

@@ -8,10 +8,8 @@ What moto would take for a plain listing or a plain GET although it is something
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
-from xml.parsers.expat import ExpatError
 
 from moto.core.responses import ActionResult
-from moto.s3.exceptions import MalformedXML, S3ClientError
 from moto.s3.responses import S3Response
 
 from appliance.gateway import parsing, unconfigured
@@ -45,12 +43,8 @@ class GatewayResponse(ObjectVerbs, UploadVerbs, ListVerbs, SettingsVerbs, S3Resp
         for header in ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"):
             unconfigured.check_owner(request.headers.get(header))
         self.setup_class(request)
-        try:
+        with parsing.translated():
             answer = self._route(request)
-        except S3ClientError as error:
-            raise S3Error(error.code, error.message) from None
-        except (ExpatError, UnicodeDecodeError):
-            raise S3Error("MalformedXML", MalformedXML().message) from None
         status, headers, body = (200, {}, answer) if isinstance(answer, str) else answer
         return status, headers, well_formed(body) if isinstance(body, str) else body
 

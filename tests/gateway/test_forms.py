@@ -111,6 +111,12 @@ def test_tags_and_checksums_of_a_form(gateway: Served, s3: Any, bucket: str) -> 
     assert keys_of(s3.list_objects_v2(Bucket=bucket)) == ["a"]
 
 
+@pytest.mark.parametrize("xml", ["<", "nope", "\0", "<Tagging/>", "<Tagging><TagSet><Tag><Key/></Tag></TagSet></Tagging>"])
+def test_tags_that_can_not_be_read(gateway: Served, s3: Any, bucket: str, xml: str) -> None:
+    assert post(gateway, [("key", "a"), ("tagging", xml), FILE]).code == "MalformedXML"
+    assert keys_of(s3.list_objects_v2(Bucket=bucket)) == []
+
+
 def without(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in document.items() if key != name}
 
