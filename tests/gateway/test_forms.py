@@ -204,6 +204,17 @@ def test_every_part_of_a_signature_of_version_4_counts(gateway: Served, bucket: 
     assert post(gateway, [*fields.items(), FILE]).status == 204
 
 
+@pytest.mark.parametrize(
+    "value", ["k/20200101/日本/s3/aws4_request", "ü/20200101/us-east-1/s3/aws4_request", "k", "////", "\ud7ff"]
+)
+def test_credential_that_can_not_be_is_refused(gateway: Served, bucket: str, value: str) -> None:
+    with client(gateway.url, signature_version="s3v4") as s3:
+        fields = s3.generate_presigned_post(bucket, "a")["fields"]
+    day = fields["x-amz-credential"].split("/")[1]
+    changed = {**fields, "x-amz-credential": value.replace("20200101", day)}
+    assert post(gateway, [*changed.items(), FILE]).status in (400, 403)
+
+
 BOUNDARY = b'--x\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
 A_FILE = b'--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nmeow\r\n'
 

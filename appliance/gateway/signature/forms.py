@@ -28,6 +28,8 @@ def parse_form(fields: Mapping[str, str]) -> Claim | None:
 def _parse_v4(fields: Mapping[str, str]) -> Claim:
     names = ("x-amz-credential", "x-amz-signature", "x-amz-algorithm", "x-amz-date", "policy")
     credential, signature, algorithm, date, policy = (_need(fields, name) for name in names)
+    if not credential.isascii():
+        raise InvalidArgument("x-amz-credential has characters that no credential has")
     try:
         access_key, scope = v4.parse_credential(credential)
         signed_at = parse_stamp(date)
