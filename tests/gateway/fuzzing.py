@@ -149,10 +149,29 @@ _XML = (
     "<Delete><Object><Key>\x01\ufffe</Key></Object></Delete>",
     "",
 )
-_FORM = (
-    '--x\r\nContent-Disposition: form-data; name="key"\r\n\r\nform\r\n'
-    '--x\r\nContent-Disposition: form-data; name="acl"\r\n\r\nprivate\r\n'
-    '--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\ncontent\r\n--x--\r\n'
+_FIELD = '--x\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
+_FILE = '--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\ncontent\r\n--x--\r\n'
+_POLICY = base64.b64encode(
+    b'{"expiration": "2100-01-01T00:00:00Z", "conditions": [["starts-with", "$key", ""], {"acl": "x"}]}'
+).decode()
+_FIELDS = (
+    *(
+        ("acl", "private"),
+        ("acl", "x"),
+        ("Content-Type", "text/plain"),
+        ("x-amz-meta-a", "b"),
+        ("x-amz-meta-\u00fc", "\u00fc"),
+    ),
+    *(("success_action_status", "201"), ("success_action_redirect", "http://a/?b"), ("success_action_redirect", "http://[")),
+    *(("tagging", _XML[2]), ("tagging", "<"), ("policy", _POLICY), ("policy", "e30="), ("policy", "x"), ("signature", "x")),
+    *(
+        ("AWSAccessKeyId", "k"),
+        ("x-amz-algorithm", "AWS4-HMAC-SHA256"),
+        ("x-amz-signature", "0"),
+        ("x-amz-date", "20200101T000000Z"),
+    ),
+    *(("x-amz-credential", f"k/20200101/{region}/s3/aws4_request") for region in ("us-east-1", "\u65e5\u672c")),
+    *(("x-amz-checksum-sha256", "x"), ("x-amz-storage-class", "GLACIER"), ("x-amz-website-redirect-location", "x")),
 )
 
 
@@ -223,7 +242,8 @@ def _xml(source: random.Random) -> bytes:
 
 
 def _form(source: random.Random) -> bytes:
-    body = _FORM.encode()
+    fields = [("key", source.choice(KEYS) or "form"), *source.sample(_FIELDS, source.choice((0, 1, 2, 5, 8)))]
+    body = ("".join(_FIELD.format(*field) for field in fields) + _FILE).encode()
     if source.random() < 0.6:
         body = _mutate(source, body)
     headers = ["Content-Type: multipart/form-data; boundary=x", f"Content-Length: {len(body)}"]
