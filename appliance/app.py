@@ -26,7 +26,9 @@ from appliance.external.secrets import Secrets
 from appliance.external.transfers import Outgoing, delete_others, upload_all
 from appliance.external.urls import parse_url
 from appliance.gateway.access import JobKey, TokenHolders
-from appliance.gateway.buckets import Bucket, InputBucket, OutBucket, RepoBuckets, SidecarBuckets
+from appliance.gateway.buckets import Bucket
+from appliance.gateway.job_buckets import InputBucket, OutBucket, SidecarBuckets
+from appliance.gateway.repo_buckets import RepoBuckets
 from appliance.names import CommitId
 from appliance.pipelines.container import Containers, Engine, open_engine
 from appliance.pipelines.datums import DatumInput

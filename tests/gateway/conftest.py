@@ -10,7 +10,7 @@ from gateway.helpers import Served, client, serving
 from store.checks import check
 from store.helpers import commit_of, create_repos, fork, put
 
-from appliance.gateway.buckets import RepoBuckets
+from appliance.gateway.repo_buckets import RepoBuckets
 from appliance.store import Store, repos
 
 

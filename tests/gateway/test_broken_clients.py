@@ -10,7 +10,7 @@ import pytest
 from gateway.helpers import Served, serving, staged
 from store.helpers import LARGE, tree
 
-from appliance.gateway.buckets import RepoBuckets
+from appliance.gateway.repo_buckets import RepoBuckets
 from appliance.httpd import Limits
 from appliance.store import Store
 

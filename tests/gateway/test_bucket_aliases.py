@@ -7,7 +7,7 @@ from gateway.door import ALICE, Door
 from gateway.helpers import Served, body_of, client, refused, serving
 from store.helpers import create_repos, fork, put, tree
 
-from appliance.gateway.buckets import RepoBuckets
+from appliance.gateway.repo_buckets import RepoBuckets
 from appliance.store import Store
 
 

@@ -14,7 +14,7 @@ from gateway.door import ALICE, Door
 from gateway.helpers import KEY, Answer, Served, body_of, client, keys_of, refused, serving
 from urllib3.filepost import encode_multipart_formdata
 
-from appliance.gateway.buckets import RepoBuckets
+from appliance.gateway.repo_buckets import RepoBuckets
 from appliance.store import Store
 
 BUCKET = "master.data"

@@ -19,7 +19,7 @@ from store.checks import check
 from store.helpers import LARGE, commit_of, create_repos, fork
 
 from appliance.errors import ApplianceError
-from appliance.gateway.buckets import RepoBuckets
+from appliance.gateway.repo_buckets import RepoBuckets
 from appliance.names import CommitId
 from appliance.store import Db, Store, squash
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store.helpers import create_repos, put_all
 
-from appliance.gateway.buckets import RepoBuckets
+from appliance.gateway.repo_buckets import RepoBuckets
 from appliance.store import Store
 
 KEYS = ["a", "a!b", "a/1", "a/2", "a/b/3", "a0", "b", "b/", "c/d/e", "c-d", "zß", "日/本"]

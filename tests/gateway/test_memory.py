@@ -19,7 +19,7 @@ SERVER = """
 import sys, trio
 from pathlib import Path
 from appliance import httpd
-from appliance.gateway.buckets import RepoBuckets
+from appliance.gateway.repo_buckets import RepoBuckets
 from appliance.gateway.server import Gateway, error_reply
 from appliance.store import Store, repos
 

@@ -12,7 +12,7 @@ from moto.s3.models import S3Backend
 from moto.s3.responses import S3Response
 
 from appliance.gateway.backend import RepoBackend
-from appliance.gateway.buckets import RepoBuckets
+from appliance.gateway.repo_buckets import RepoBuckets
 from appliance.gateway.request import make_request, parse_address
 from appliance.gateway.responses import GatewayResponse
 from appliance.gateway.settings_backend import SettingsBackend

@@ -12,7 +12,7 @@ from gateway.helpers import Served, body_of, key_target, keys_of, refused, servi
 from store.checks import check
 from store.helpers import LARGE, commit_of, create_repos, fork, put, start, tree
 
-from appliance.gateway.buckets import RepoBuckets
+from appliance.gateway.repo_buckets import RepoBuckets
 
 DIGITS = b"0123456789"
 LONG_AGO, FAR_AHEAD = datetime(2001, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC)

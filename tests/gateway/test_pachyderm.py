@@ -10,7 +10,7 @@ from boto3.s3.transfer import TransferConfig
 from gateway.helpers import Served, body_of, client, keys_of, prefixes_of, refused, serving
 from store.helpers import create_repos, fork, put, put_all, tree
 
-from appliance.gateway.buckets import RepoBuckets
+from appliance.gateway.repo_buckets import RepoBuckets
 from appliance.store import Store, repos
 
 LARGE = 68_157_450

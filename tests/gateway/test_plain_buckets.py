@@ -7,7 +7,7 @@ import pytest
 from gateway.helpers import Served, body_of, client, refused, serving
 from store.helpers import commit_of, create_repos, fork, put
 
-from appliance.gateway.buckets import RepoBuckets
+from appliance.gateway.repo_buckets import RepoBuckets
 from appliance.store import Store
 
 

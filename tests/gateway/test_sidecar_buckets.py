@@ -8,7 +8,9 @@ from boto3.s3.transfer import TransferConfig
 from gateway.helpers import MIB, Served, body_of, client, keys_of, prefixes_of, refused, serving
 from store.helpers import claim, commit_of, create_pipeline, create_repos, datums_of, entry_of, put, put_all, tree
 
-from appliance.gateway.buckets import Bucket, InputBucket, OutBucket, RepoBuckets, SidecarBuckets
+from appliance.gateway.buckets import Bucket
+from appliance.gateway.job_buckets import InputBucket, OutBucket, SidecarBuckets
+from appliance.gateway.repo_buckets import RepoBuckets
 from appliance.store import Store, datums, jobs, running, snapshots
 
 IN1 = {f"/{path}": f"{path[-1]}\n".encode() for path in ("0", "rootdir/1", "rootdir/subdir/2")}

@@ -7,7 +7,7 @@ import pytest
 from gateway.helpers import Served, body_of, client, keys_of, prefixes_of, refused, serving
 from store.helpers import create_pipeline, create_repos, delete, derive, fork, put, run_pipeline
 
-from appliance.gateway.buckets import RepoBuckets
+from appliance.gateway.repo_buckets import RepoBuckets
 from appliance.store import Store
 
 
