@@ -104,7 +104,8 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         if no_pfs is not None:
             notices = (*notices, _say_no_pfs(config, no_pfs))
         profiles, secret_values = Profiles(config.data), Secrets(config.data)
-        doors = await trio.to_thread.run_sync(_make_doors, store, launcher, engine, config, mount, no_pfs)
+        making = partial(_make_doors, store, launcher, engine, secret_values, config, mount, no_pfs)
+        doors = await trio.to_thread.run_sync(making)
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(Scheduler(doors, partial(_copy_out, profiles, secret_values)).run)
         await nursery.start(Clock(store).run)
@@ -148,7 +149,13 @@ def _find_engine(config: Config) -> Engine | None:
 
 
 def _make_doors(
-    store: Store, launcher: Launcher, engine: Engine | None, config: Config, mount: Path | None, no_pfs: str | None
+    store: Store,
+    launcher: Launcher,
+    engine: Engine | None,
+    secret_values: Secrets,
+    config: Config,
+    mount: Path | None,
+    no_pfs: str | None,
 ) -> Doors:
     scratch = config.data / "scratch"
     remove_tree(scratch)
@@ -159,7 +166,7 @@ def _make_doors(
         runner=launcher if engine is None else Containers(launcher, engine),
         open_sidecar=partial(_open_sidecar, store, config.strict),
         open_view=_make_view(store, config, mount) if no_pfs is None else partial(file_binds, store, copy=True),
-        find_secret=lambda name: Secrets(config.data).get(name).data,
+        find_secret=lambda name: secret_values.get(name).data,
         scratch=scratch,
         environment=base_environment(config.environment) if engine is None else container_environment(),
         strict=config.strict,

@@ -4,9 +4,9 @@ import pytest
 
 from appliance.errors import InvalidName, InvalidRequest
 from appliance.mount.tops import Top, parse_spec, parse_specs
-from appliance.names import new_commit_id
+from appliance.names import CommitId
 
-COMMIT = new_commit_id()
+COMMIT = CommitId("5defb7fdc51f4404bac7aa936017d898")
 
 
 @pytest.mark.parametrize(
