@@ -1,9 +1,9 @@
 """chdb: ClickHouse's table function s3, partitioned on writing, a glob on reading."""
 
 import os
-import sys
 
 import chdb
+from table_day import spend
 
 E = os.environ
 
@@ -21,13 +21,4 @@ def total(bucket: str) -> int:
     return int(chdb.query(f"SELECT sum(n) FROM {function(bucket, '*/*.parquet')}").bytes())
 
 
-match sys.argv[1]:
-    case "write":
-        write("a", 0)
-        write("b", 1000)
-    case "read":
-        print(total(E["BUCKET"]))
-    case "more":
-        write("c", 2000)
-    case "old":
-        print(total(E["OLD"]))
+spend(write, total)

@@ -1,10 +1,10 @@
 """Daft: a partitioned table of Parquet files, by Amazon's SDK for Rust."""
 
 import os
-import sys
 
 import daft
 from daft.io import IOConfig, S3Config
+from table_day import spend
 
 E = os.environ
 CONFIG = IOConfig(
@@ -29,13 +29,4 @@ def total(bucket: str) -> int:
     return int(frame.sum("n").to_pydict()["n"][0])
 
 
-match sys.argv[1]:
-    case "write":
-        write("a", 0)
-        write("b", 1000)
-    case "read":
-        print(total(E["BUCKET"]))
-    case "more":
-        write("c", 2000)
-    case "old":
-        print(total(E["OLD"]))
+spend(write, total)

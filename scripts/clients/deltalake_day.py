@@ -4,10 +4,10 @@ Its commits are conditional puts; `old` reads an older commit of the branch, not
 """
 
 import os
-import sys
 
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
+from table_day import spend
 
 E = os.environ
 OPTIONS = {
@@ -32,18 +32,9 @@ def total(bucket: str) -> int:
     return sum(table["n"].to_pylist())
 
 
-match sys.argv[1]:
-    case "write":
-        write("a", 0)
-        write("b", 1000)
-    case "read":
-        print(total(E["BUCKET"]))
-    case "more":
-        write("c", 2000)
-    case "old":
-        print(total(E["OLD"]))
-    case "delete":
-        DeltaTable(TABLE, storage_options=OPTIONS).delete()
-        assert total(E["BUCKET"]) == 0
-sys.stdout.flush()
-os._exit(0)  # its threads outlive the interpreter and abort it
+def delete() -> None:
+    DeltaTable(TABLE, storage_options=OPTIONS).delete()
+    assert total(E["BUCKET"]) == 0
+
+
+spend(write, total, delete=delete)

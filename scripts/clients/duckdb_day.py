@@ -1,11 +1,11 @@
 """DuckDB with its extension httpfs: a partitioned table of Parquet files. Deleting is not a thing of DuckDB's."""
 
 import os
-import sys
 from urllib.parse import urlsplit
 
 import duckdb
 from duckdb_extensions import import_extension
+from table_day import spend
 
 E = os.environ
 url = urlsplit(E["ENDPOINT"])
@@ -32,13 +32,4 @@ def total(bucket: str) -> int:
     return int(found.fetchall()[0][0])
 
 
-match sys.argv[1]:
-    case "write":
-        write("a", 0)
-        write("b", 1000)
-    case "read":
-        print(total(E["BUCKET"]))
-    case "more":
-        write("c", 2000)
-    case "old":
-        print(total(E["OLD"]))
+spend(write, total)

@@ -1,10 +1,10 @@
 """Lance: a table of its own format. Its manifests are conditional puts."""
 
 import os
-import sys
 
 import lance
 import pyarrow as pa
+from table_day import spend
 
 E = os.environ
 OPTIONS = {
@@ -28,16 +28,9 @@ def total(bucket: str) -> int:
     return sum(table["n"].to_pylist())
 
 
-match sys.argv[1]:
-    case "write":
-        write("a", 0)
-        write("b", 1000)
-    case "read":
-        print(total(E["BUCKET"]))
-    case "more":
-        write("c", 2000)
-    case "old":
-        print(total(E["OLD"]))
-    case "delete":
-        lance.dataset(TABLE, storage_options=OPTIONS).delete("true")
-        assert total(E["BUCKET"]) == 0
+def delete() -> None:
+    lance.dataset(TABLE, storage_options=OPTIONS).delete("true")
+    assert total(E["BUCKET"]) == 0
+
+
+spend(write, total, delete=delete)

@@ -1,9 +1,9 @@
 """polars: Parquet files."""
 
 import os
-import sys
 
 import polars as pl
+from table_day import spend
 
 E = os.environ
 OPTIONS = {
@@ -26,13 +26,4 @@ def total(bucket: str) -> int:
     return int(found.select(pl.col("n").sum()).collect().item())
 
 
-match sys.argv[1]:
-    case "write":
-        write("a", 0)
-        write("b", 1000)
-    case "read":
-        print(total(E["BUCKET"]))
-    case "more":
-        write("c", 2000)
-    case "old":
-        print(total(E["OLD"]))
+spend(write, total)

@@ -1,13 +1,13 @@
 """pyarrow: a partitioned dataset of Parquet files."""
 
 import os
-import sys
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from pyarrow import fs
+from table_day import spend
 
 E = os.environ
 url = urlsplit(E["ENDPOINT"])
@@ -41,17 +41,9 @@ def total(bucket: str) -> int:
     return int(pc.sum(table["n"]).as_py())
 
 
-match sys.argv[1]:
-    case "make":
-        s3.create_dir(E["BUCKET"])
-    case "write":
-        write("a", 0)
-        write("b", 1000)
-    case "read":
-        print(total(E["BUCKET"]))
-    case "more":
-        write("c", 2000)
-    case "old":
-        print(total(E["OLD"]))
-    case "delete":
-        s3.delete_dir(f"{E['BUCKET']}/table")
+spend(
+    write,
+    total,
+    make=lambda: s3.create_dir(E["BUCKET"]),
+    delete=lambda: s3.delete_dir(f"{E['BUCKET']}/table"),
+)
