@@ -8,6 +8,7 @@
     operations   one short method for each call of the kernel
     nodes        what stands where below `/pfs` (pure over the store)
     heads        which commits the kernel takes the names at the top for, and taking that back
+    awaited      writes that are answered once the kernel has heard of them
     forgotten    the same of versions of files that were forgotten
     inodes       numbers of nodes, and how often the kernel holds each
     handles      open files and listings

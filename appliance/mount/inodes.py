@@ -65,13 +65,15 @@ class Inodes:
                 self._displaced[node.key] = number
         held.lookups += 1
 
-    def forget(self, number: Inode, lookups: int) -> None:
-        """Take back that many of them; after the last one the number may mean something else."""
+    def forget(self, number: Inode, lookups: int) -> Node | None:
+        """Take back that many of them; after the last one the number may mean something else, and its node is returned."""
         held = self._held[number]
         held.lookups -= lookups
-        if held.lookups <= 0 and number != ROOT:
-            del self._held[number]
-            self._displaced.pop(held.node.key, None)
+        if held.lookups > 0 or number == ROOT:
+            return None
+        del self._held[number]
+        self._displaced.pop(held.node.key, None)
+        return held.node
 
     def get(self, number: Inode) -> Node:
         """Return the node of a number that the kernel holds."""

@@ -12,7 +12,7 @@ import os
 import stat
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from itertools import islice
 from typing import Any, NoReturn, TypeVar
@@ -27,7 +27,7 @@ from appliance.mount.forgotten import iter_names
 from appliance.mount.handles import Handle, Handles, Listing, OpenFile
 from appliance.mount.heads import Heads, Name
 from appliance.mount.inodes import Inode, Inodes
-from appliance.mount.nodes import Child, Directory, File, Found, Place, Root, View
+from appliance.mount.nodes import Child, Directory, File, Found, Node, Place, Root, View
 from appliance.mount.places import Shown
 from appliance.mount.staged import StagedFile
 from appliance.mount.tops import Top
@@ -152,15 +152,18 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
             opened.close()
 
     async def lookup(self, parent: Inode, name: bytes, _context: object) -> pyfuse3.EntryAttributes:
-        with self._store.snapshot() as db:
-            found = self._find(db, self._get_directory(parent), name)
-        if found is None:
-            raise pyfuse3.FUSEError(errno.ENOENT)
-        return self._tell(found)
+        directory = self._get_directory(parent)
+        with self._answering(directory), self._store.snapshot() as db:
+            found = self._find(db, directory, name)
+            if found is None:
+                raise pyfuse3.FUSEError(errno.ENOENT)
+            return self._tell(found)
 
     async def forget(self, numbers: Iterable[tuple[Inode, int]]) -> None:
         for number, lookups in numbers:
-            self._inodes.forget(number, lookups)
+            node = self._inodes.forget(number, lookups)
+            if isinstance(node, Directory) and node.path == "/":
+                self._heads.drop(node)
 
     async def getattr(self, number: Inode, _context: object) -> pyfuse3.EntryAttributes:
         node = self._inodes.get(number)
@@ -203,7 +206,12 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         listing = self._listings.get(handle)
         mark = listing.find_mark(offset)
         listing.begin(offset)
-        with self._store.snapshot() as db, closing(self._iter_children(db, listing.directory, mark or "")) as children:
+        directory = listing.directory
+        with (
+            self._answering(directory),
+            self._store.snapshot() as db,
+            closing(self._iter_children(db, directory, mark or "")) as children,
+        ):
             for name, place, found in children if mark is not None else islice(children, offset, None):
                 entry = self._describe(found)
                 if not pyfuse3.readdir_reply(token, name.encode(), entry, listing.next_offset):
@@ -347,6 +355,10 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         node = self._inodes.get(number)
         assert not isinstance(node, File), f"{node} is used as a directory"
         return node
+
+    def _answering(self, directory: Node) -> AbstractContextManager[None]:
+        """Around what the kernel is told of the names in a directory."""
+        return self._heads.answering() if isinstance(directory, (Root, View)) else nullcontext()
 
     def _find(self, db: Db, parent: Root | View | Directory | Place, name: bytes) -> Found | Shown | None:
         if isinstance(parent, Place):

@@ -120,19 +120,24 @@ class Settings:
 
 
 def _start(store: Store, directory: Path, settings: Settings) -> "_Session":
-    wait_for_guards(_guard_lock(store))
-    mountpoint.remove_stale(directory)
-    if problem := find_problem(directory):
-        raise MountUnavailable(problem)
     if not _only_one.acquire(blocking=False):
         raise MountUnavailable("this process has a mount already")
-    session = _Session(store, directory.resolve(), settings)
     try:
+        _clear(store, directory)
+        session = _Session(store, directory.resolve(), settings)
         session.start()
     except BaseException:
         _only_one.release()
         raise
     return session
+
+
+def _clear(store: Store, directory: Path) -> None:
+    """Remove what a dead process left. Raises MountUnavailable if nothing can be mounted there then."""
+    wait_for_guards(_guard_lock(store))
+    mountpoint.remove_stale(directory)
+    if problem := find_problem(directory):
+        raise MountUnavailable(problem)
 
 
 class _Session:
@@ -147,7 +152,7 @@ class _Session:
         self._ready: Future[None] = Future()
         self._token: trio.lowlevel.TrioToken | None = None
         self._messenger = Messenger(_forget)
-        self._heads = Heads(store, self._wake, self._forget_top, self._forget_paths)
+        self._heads = Heads(store, self._wake, self._forget_top, self._forget_paths, self._messenger.mark)
         self._thread = threading.Thread(target=self._run, name="mount", daemon=True)
 
     def start(self) -> None:
@@ -161,7 +166,9 @@ class _Session:
         self._store.write(lambda db: None)  # when this is done, what changed before has been announced
         with suppress(trio.RunFinishedError):
             trio.from_thread.run_sync(self._heads.take_back, trio_token=self._token)
-            self._messenger.mark().wait(_STOP_S)
+            heard = threading.Event()
+            self._messenger.mark(heard.set)
+            heard.wait(_STOP_S)
 
     def call(self, work: "Callable[[Writing], Awaitable[T]]") -> T:
         """Run something on the mount's loop and wait for it. Raises Conflict if the mount has ended."""
@@ -211,6 +218,7 @@ class _Session:
 
         self._commit_in_time()
         self.views.close()
+        self._heads.close()
         # First, while there is still somebody to answer the lookups that it may have to wait for.
         if not self._messenger.close(_MESSAGES_S):
             mountpoint.detach(self._directory, force=True)
@@ -236,10 +244,15 @@ class _Session:
             for name in names:
                 self._messenger.send(name)
 
-    def _wake(self) -> None:
-        if self._token is not None:
-            with suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(self._heads.take_back, idempotent=True)
+    def _wake(self) -> bool:
+        """Have what has moved taken back; False while there is no kernel that was told anything."""
+        if self._token is None:
+            return False
+        try:
+            self._token.run_sync_soon(self._heads.take_back, idempotent=True)
+        except trio.RunFinishedError:
+            return False
+        return True
 
     def _run(self) -> None:
         """Everything that the mount's thread does."""
@@ -282,6 +295,7 @@ class _Session:
 
         self._token = trio.lowlevel.current_trio_token()
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._heads.awaited.run)
             if self.operations.autocommit is not None:
                 nursery.start_soon(self.operations.autocommit.run)
             await pyfuse3.main()

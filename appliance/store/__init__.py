@@ -45,7 +45,18 @@ from typing import TypeVar
 from appliance.errors import Conflict
 from appliance.store.access import make_private
 from appliance.store.blobs import Blobs
-from appliance.store.database import Changes, Db, Durability, ReadDb, Readers, Writer, checkpoint, connect, make_shrinkable
+from appliance.store.database import (
+    Changes,
+    Db,
+    Durability,
+    Listener,
+    ReadDb,
+    Readers,
+    Writer,
+    checkpoint,
+    connect,
+    make_shrinkable,
+)
 from appliance.store.disk import explained
 from appliance.store.holds import Digest
 from appliance.store.schema import migrate
@@ -68,7 +79,7 @@ class Store:
             lock = _lock(directory)
         self.directory = directory
         self.durability = durability
-        self._listeners: list[Callable[[Changes], None]] = []
+        self._listeners: list[Listener] = []
         self._lock: int | None = lock
         self.collecting = threading.Lock()
         with ExitStack() as undo:
@@ -98,10 +109,10 @@ class Store:
         """Run a write and wait until it is durable. Blocks: not from an event loop."""
         return self._writer.submit(write).result()
 
-    def listen(self, listener: Callable[[Changes], None]) -> Callable[[], None]:
+    def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` after each commit that changed something; on the writer's thread, so it must be quick.
 
-        Returns what ends it.
+        It may return a future: whoever made those changes is answered when that is done. Returns what ends it.
         """
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
@@ -129,9 +140,9 @@ class Store:
         if lock is not None:  # closing a number twice would close whoever got it meanwhile
             os.close(lock)
 
-    def _announce(self, changes: Changes) -> None:
-        for listener in tuple(self._listeners):
-            listener(changes)
+    def _announce(self, changes: Changes) -> list["Future[None]"]:
+        answers = [listener(changes) for listener in tuple(self._listeners)]
+        return [answer for answer in answers if answer is not None]
 
 
 def _lock(directory: Path) -> int:

@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,21 +54,28 @@ class Changes:
     """A token came or went."""
     forgotten: set[tuple[str, str]] = field(default_factory=set)
     """(repo, path) of which a version was forgotten: finished commits may show something else there."""
+    removed: set[str] = field(default_factory=set)
+    """Repos that lost a commit."""
 
     def __bool__(self) -> bool:
         flags = self.repos or self.jobs or self.triggers or self.garbage or self.auth
-        return bool(flags or self.heads or self.logs or self.forgotten)
+        return bool(flags or self.heads or self.logs or self.forgotten or self.removed)
 
     def update(self, other: "Changes") -> None:
         """Add what another write changed."""
         self.heads |= other.heads
         self.logs |= other.logs
         self.forgotten |= other.forgotten
+        self.removed |= other.removed
         self.repos = self.repos or other.repos
         self.jobs = self.jobs or other.jobs
         self.triggers = self.triggers or other.triggers
         self.garbage = self.garbage or other.garbage
         self.auth = self.auth or other.auth
+
+
+Listener = Callable[[Changes], "Future[None] | None"]
+"""Hears what a transaction changed, on the writer's thread. Whoever wrote is answered when the future it returns is done."""
 
 
 @dataclass(slots=True)
@@ -172,12 +179,24 @@ class _Write:
     future: "Future[Any]"
     result: Any = None
     error: BaseException | None = None
+    changed: bool = False
+
+    def hand_out(self) -> None:
+        """Tell whoever waits for it what came out."""
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
 
 
 class Writer:
-    """The only thread that writes. `on_commit` is called on it, after the commit, with what changed."""
+    """The only thread that writes.
 
-    def __init__(self, db: Db, on_commit: Callable[[Changes], None]) -> None:
+    `on_commit` is called on it, after the commit, with what changed. It returns what those who changed something have to
+    wait for before they are answered; the writer itself goes on.
+    """
+
+    def __init__(self, db: Db, on_commit: Callable[[Changes], Sequence["Future[None]"]]) -> None:
         self._db = db
         self._on_commit = on_commit
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
@@ -251,19 +270,17 @@ class Writer:
             for write in batch:
                 write.future.set_exception(write.error or _explain(error))
             return
-        if changed:
-            self._tell(changed)  # first, so that whoever is told of a write finds its effects announced
+        # First, so that whoever is told of a write finds its effects announced.
+        taken_in = self._tell(changed) if changed else ()
         for write in batch:
-            if write.error is not None:
-                write.future.set_exception(write.error)
-            else:
-                write.future.set_result(write.result)
+            _after(taken_in if write.changed else (), write.hand_out)
 
-    def _tell(self, changed: Changes) -> None:
+    def _tell(self, changed: Changes) -> Sequence["Future[None]"]:
         try:
-            self._on_commit(changed)
+            return self._on_commit(changed)
         except Exception:  # the commit stands whoever could not be told, and the writes behind it must not wait for ever
             _log.exception("a listener of the store failed")
+            return ()
 
     def _run(self, write: _Write, changed: Changes) -> None:
         self._db.changes = Changes()
@@ -276,6 +293,7 @@ class Writer:
                 raise
             self._db.execute("ROLLBACK TO write")
         else:
+            write.changed = bool(self._db.changes)
             changed.update(self._db.changes)
         self._db.execute("RELEASE write")
 
@@ -285,6 +303,14 @@ class Writer:
                 self._db.execute("ROLLBACK")
         except sqlite3.Error:  # the next BEGIN will say so to whoever writes next; those that wait must hear now
             _log.exception("a failed transaction could not be rolled back")
+
+
+def _after(awaited: Sequence["Future[None]"], call: Callable[[], None]) -> None:
+    """Call something once all of these are done, at once if there are none; on the thread that ends the last one."""
+    if not awaited:
+        call()
+        return
+    awaited[0].add_done_callback(lambda _: _after(awaited[1:], call))
 
 
 def _explain(error: BaseException) -> BaseException:

@@ -139,6 +139,7 @@ def drop_repo(db: Db, repo_id: int) -> None:
     db.execute("DELETE FROM branches WHERE repo_id = ?", (repo_id,))
     db.execute("UPDATE repos SET kind = 'deleted', name = name || '@' || id WHERE id = ?", (repo_id,))
     db.changes.repos = db.changes.garbage = True
+    db.changes.removed.add(name)
 
 
 def _check_unused(db: Db, repo_id: int, name: str) -> None:

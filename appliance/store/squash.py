@@ -187,6 +187,7 @@ def _delete_row(db: Db, commit: Commit) -> None:
     else:
         db.execute("UPDATE lines SET tip_seq = ? WHERE id = ?", (tip, commit.line))
     db.changes.jobs = db.changes.garbage = True
+    db.changes.removed.add(commit.repo)
 
 
 # -- intervals

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from mount.helpers import names
 from store.helpers import LARGE, create_repos, delete, finish, fork, put, put_all, start
 
-from appliance.store import forgetting, repos, snapshots
+from appliance.store import forgetting, repos, snapshots, squash
 
 STAY = """
 import os, sys
@@ -49,6 +50,46 @@ def test_hundred_heads_in_a_row_are_each_seen(store, mount, data):
         put(store, "data", "/foo", str(number).encode())
         mount.settle()
         assert (data / "foo").read_text() == str(number)
+
+
+def test_a_write_is_seen_by_whoever_reads_behind_its_answer(store, data):
+    """Without waiting for anything else."""
+    for number in range(100):
+        put(store, "data", "/foo", str(number).encode())
+        assert (data / "foo").read_text() == str(number)
+
+
+def test_two_writers_and_their_readers_are_never_behind(store, mount, data):
+    create_repos(store, "other")
+
+    def write_and_read(repo: str) -> list[str]:
+        texts = []
+        for number in range(50):
+            put(store, repo, f"/{number}", b"")
+            texts.append(",".join(name for name in names(mount.path / repo) if name == str(number)))
+        return texts
+
+    with ThreadPoolExecutor() as threads:
+        found = list(threads.map(write_and_read, ["data", "other", "data"]))
+    assert found == [[str(number) for number in range(50)]] * 3
+
+
+def test_a_commit_by_id_that_is_removed_is_gone_at_once(store, mount, data):
+    dropped = put(store, "data", "/foo", b"dropped")
+    put(store, "data", "/bar", b"bar")
+    by_id, before = mount.path / f"data@{dropped}", mount.path / "data@master^"
+    assert [(path / "foo").read_bytes() for path in (by_id, before)] == [b"dropped", b"dropped"]
+    store.write(lambda db: squash.squash_commit(db, "data", dropped))
+    assert not by_id.exists()
+    assert (before / "foo").read_bytes() == b"old"
+    assert (data / "foo").read_bytes() == b"dropped"
+
+
+def test_a_commit_by_id_of_a_deleted_repo_is_gone_at_once(store, mount, data):
+    by_id = mount.path / f"data@{put(store, 'data', '/foo', b'new')}"
+    assert (by_id / "foo").read_bytes() == b"new"
+    store.write(lambda db: repos.delete_repo(db, "data"))
+    assert not by_id.exists()
 
 
 def test_open_file_keeps_its_bytes(store, mount, data):

@@ -81,9 +81,12 @@ def test_second_mount_in_a_process_is_refused(store, mount, tmp_path):
     assert names(mount.path) == []
 
 
-def test_mounting_over_another_appliance_is_refused(store, mount):
-    with pytest.raises(MountUnavailable, match="another appliance"), Serving(store, mount.path):
-        pass
+def test_mounting_over_another_appliance_is_refused(store, place, tmp_path):
+    def mount_over() -> None:
+        with pytest.raises(MountUnavailable, match="another appliance"), Serving(store, place):
+            pass
+
+    serve_and_die(tmp_path / "other", place, GUARDED, meanwhile=mount_over)
 
 
 def test_mount_goes_away_while_in_use(store, place):
@@ -118,7 +121,7 @@ def test_killed_process_leaves_no_mount(place, tmp_path):
 
 def test_a_restart_right_after_a_kill_keeps_its_mount(place, tmp_path):
     data = tmp_path / "again"
-    for _ in range(5):
+    for _ in range(3):
         serve_and_die(data, place, GUARDED)
     with closing(Store(data, "fast")) as store, Serving(store, place):
         create_repos(store, "data")

@@ -127,6 +127,20 @@ def test_listener_hears_nothing_of_a_write_that_raised(store: Store) -> None:
     assert heard == []
 
 
+def test_a_write_is_answered_when_its_listeners_are_done(store: Store) -> None:
+    first: Future[None] = Future()
+    second: Future[None] = Future()
+    store.listen(lambda _: first)
+    store.listen(lambda _: second)
+    changing = store.submit(creating("data"))
+    store.write(lambda db: None)  # changed nothing, and waits for nobody
+    first.set_result(None)
+    assert not changing.done()
+    second.set_result(None)
+    assert changing.result(TIMEOUT_S) is None
+    assert store.write(lambda db: "the writer goes on") == "the writer goes on"
+
+
 def test_listener_that_fails_does_not_stop_the_writer(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     def fail(_changes: Changes) -> None:
         raise RuntimeError("the loop has ended")
