@@ -9,6 +9,7 @@ Map of the package; imports point downwards only:
     gateway      S3 door: every branch and commit is a bucket; a job's sidecar is the same with other buckets
     mount        FUSE door: `/pfs`
     pipelines    specs, datums, jobs and the processes that run them
+    launching    the small process that forks user code into a /pfs of its own; imports nothing else
     external     other people's object stores: ingress and egress
     clock        what is due by the clock; expiry, upkeep: what is forgotten and collected
     store        what is kept: SQLite and blob files

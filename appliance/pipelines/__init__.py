@@ -16,9 +16,10 @@
     joblog       what user code prints, on its way to the store
     outputs      what a datum left in /pfs/out, into the store
     environment  the variables user code sees
-    process      starting and stopping processes; asks the launcher
+    process      starting and stopping processes
+    link         the socket to the launcher, whose processes they are
+    streams      what they read and write, line by line
     container    the same in containers of podman or docker
-    launcher     the small process that forks user code into a /pfs of its own
 
 The database is the queue: waking twice, or after a crash, gives the same plan. Doors are handed in by `app`.
 """

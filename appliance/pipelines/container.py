@@ -18,7 +18,9 @@ from pathlib import Path
 import trio
 
 from appliance.errors import ApplianceError, Unsupported
-from appliance.pipelines.process import Exit, Launcher, OnLine, Pace, ProcessNotStarted, ProcessSpec
+from appliance.pipelines.link import ProcessNotStarted
+from appliance.pipelines.process import Exit, Launcher, ProcessSpec
+from appliance.pipelines.streams import OnLine, Pace
 
 ENGINES = ("podman", "docker")
 _ANSWERS_S = 60.0

@@ -11,10 +11,11 @@ import trio
 
 from appliance.pipelines.datums import DatumInput
 from appliance.pipelines.environment import Sidecar
-from appliance.pipelines.process import Bind, Exit, OnLine, Pace, ProcessSpec
+from appliance.pipelines.process import Bind, Exit, ProcessSpec
 from appliance.pipelines.restarting import Tries
 from appliance.pipelines.secrets import FindSecret
 from appliance.pipelines.spec import Spec
+from appliance.pipelines.streams import OnLine, Pace
 from appliance.store import Db, Store
 from appliance.store.datums import StoredDatum
 from appliance.store.jobs import Job

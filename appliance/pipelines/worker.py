@@ -13,8 +13,9 @@ import trio
 
 from appliance.errors import ApplianceError
 from appliance.pipelines.doors import Doors, Lines, Work, write
+from appliance.pipelines.link import ProcessLost, ProcessNotStarted
 from appliance.pipelines.place import Place, open_place
-from appliance.pipelines.process import Exit, ProcessLost, ProcessNotStarted
+from appliance.pipelines.process import Exit
 from appliance.pipelines.scratch import emptied
 from appliance.pipelines.slots import Turn
 from appliance.pipelines.spec import Spec

@@ -169,7 +169,7 @@ class Serving:
 def kill_launcher() -> None:
     """Kill the process of ours that starts user code."""
     lists = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
-    (launcher,) = [pid for pids in lists for pid in pids if "launcher.py" in Path(f"/proc/{pid}/cmdline").read_text()]
+    (launcher,) = [pid for pids in lists for pid in pids if "appliance/launching" in Path(f"/proc/{pid}/cmdline").read_text()]
     os.kill(int(launcher), signal.SIGKILL)
 
 

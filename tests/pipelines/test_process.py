@@ -16,7 +16,8 @@ import trio
 from pipelines.helpers import kill_launcher
 
 from appliance.pipelines import process
-from appliance.pipelines.process import Bind, Exit, Launcher, ProcessLost, ProcessNotStarted, ProcessSpec, open_launcher
+from appliance.pipelines.link import ProcessLost, ProcessNotStarted
+from appliance.pipelines.process import Bind, Exit, Launcher, ProcessSpec, open_launcher
 
 PROJECT = Path(__file__).parents[2]
 FORBIDDEN = process.probe_namespaces()
