@@ -1,25 +1,19 @@
 """Somebody else's object stores: real servers on free loopback ports, one process each for all tests."""
 
-import shutil
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from external.google import START_EMULATOR, bridged
-from external.installed import npm_program, python_with
+from external import emulators
 from external.servers import (
-    KEY_ID,
-    SECRET,
     Remote,
     Scripted,
     a_profile,
     open_bucket_at,
     open_container_at,
     open_google_bucket_at,
-    served,
 )
 
 from appliance.external.credentials import Profiles
@@ -37,49 +31,26 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def moto_endpoint() -> Iterator[str]:
-    program = Path(sys.executable).with_name("moto_server")
-    with served([str(program), "-H", "127.0.0.1", "-p", "0"]) as endpoint:
+    with emulators.moto() as endpoint:
         yield endpoint
 
 
 @pytest.fixture(scope="session")
 def rclone_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    program = shutil.which("rclone", path=str(Path(sys.executable).parent)) or shutil.which("rclone")
-    if program is None:
-        pytest.skip("rclone is not installed")
-    directory = tmp_path_factory.mktemp("rclone")
-    command = [program, "serve", "s3", "--addr", "127.0.0.1:0", "--auth-key", f"{KEY_ID},{SECRET}", str(directory)]
-    with served(command) as endpoint:
+    with emulators.rclone(tmp_path_factory.mktemp("rclone")) as endpoint:
         yield endpoint
 
 
 @pytest.fixture(scope="session")
 def azurite_endpoint() -> Iterator[str]:
-    program = npm_program("azurite", "3.37.0", "azurite-blob")
-    command = [
-        str(program),
-        "--blobPort",
-        "0",
-        "--inMemoryPersistence",
-        "--silent",
-        "--skipApiVersionCheck",
-        "--disableTelemetry",
-    ]
-    with served(command) as endpoint:
+    with emulators.azurite() as endpoint:
         yield endpoint
 
 
 @pytest.fixture(scope="session")
-def google_emulator() -> Iterator[str]:
-    python = python_with("gcp-storage-emulator", "2026.7.19")
-    with served([str(python), "-c", START_EMULATOR]) as emulator:
-        yield emulator
-
-
-@pytest.fixture(scope="session")
-def google_endpoint(google_emulator: str) -> Iterator[str]:
-    with bridged(google_emulator) as endpoint:
-        yield endpoint
+def google_servers() -> Iterator[tuple[str, str]]:
+    with emulators.google() as servers:
+        yield servers
 
 
 @pytest.fixture
@@ -106,8 +77,8 @@ def azurite(azurite_endpoint: str, profiles: Profiles) -> Iterator[Remote]:
 
 
 @pytest.fixture
-def google(google_endpoint: str, google_emulator: str, profiles: Profiles) -> Remote:
-    return open_google_bucket_at(google_endpoint, google_emulator, profiles)
+def google(google_servers: tuple[str, str], profiles: Profiles) -> Remote:
+    return open_google_bucket_at(*google_servers, profiles)
 
 
 @pytest.fixture(params=["moto", "rclone", "azurite", "google"])

@@ -1,42 +1,49 @@
 """gcp-storage-emulator as Google Cloud Storage: it speaks the JSON interface, the product's library the XML one.
 
-What differs is bridged here: ETags, HEAD, the listing, and uploads in parts.
+What differs is bridged here: ETags, HEAD, the listing and its pages, and uploads in parts.
 """
 
 import json
 import threading
 import uuid
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from os import SEEK_END
+from tempfile import TemporaryFile
+from typing import IO, Any
 from urllib.error import HTTPError
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from urllib.request import Request, urlopen
 from xml.sax.saxutils import escape
 
+_PAGE = 1000
 _HEADERS = {
     "Cache-Control": "cacheControl",
     "Content-Disposition": "contentDisposition",
     "Content-Encoding": "contentEncoding",
 }
 
-# The emulator's own command can not take a free port and say which.
+# The emulator's own command can not take a free port and say which. What it would write down of all objects at each upload
+# is for its next start, which never comes.
 START_EMULATOR = """
 import sys
 from gcp_storage_emulator.server import create_server
 server = create_server("127.0.0.1", 0, in_memory=True)
+server._storage._write_config_to_file = lambda: None
 server.start()
 print(f"http://127.0.0.1:{server._api._httpd.server_address[1]}", file=sys.stderr, flush=True)
 """
 
 
-def ask(url: str, data: bytes | None = None, method: str = "GET", **headers: str) -> bytes:
+def ask(
+    url: str, data: bytes | Iterator[bytes] | None = None, method: str = "GET", *, timeout: int = 30, **headers: str
+) -> bytes:
     """Make a request and return the body of its answer. Raises HTTPError."""
-    with urlopen(Request(url, data, headers, method=method), timeout=30) as answer:
+    with urlopen(Request(url, data, headers, method=method), timeout=timeout) as answer:
         body: bytes = answer.read()
         return body
 
@@ -54,6 +61,28 @@ def put_object(emulator: str, bucket: str, key: str, body: bytes, described: dic
     return answer
 
 
+def put_large_object(emulator: str, bucket: str, key: str, parts: Sequence[IO[bytes]], described: dict[str, Any]) -> str:
+    """Upload an object as a stream and return its ETag; the parts are read and closed."""
+    begin = Request(
+        f"{emulator}/upload/storage/v1/b/{bucket}/o?uploadType=resumable",
+        json.dumps(described | {"name": key}).encode(),
+        {"Content-Type": "application/json", "X-Upload-Content-Type": described["contentType"]},
+    )
+    with urlopen(begin, timeout=30) as answer:
+        upload = answer.headers["Location"]
+    size = sum(part.seek(0, SEEK_END) for part in parts)
+    made = json.loads(ask(upload, _pieces(parts), "PUT", **{"Content-Length": str(size), "Content-Type": "x/y"}, timeout=300))
+    return etag(made)
+
+
+def _pieces(parts: Sequence[IO[bytes]]) -> Iterator[bytes]:
+    for part in parts:
+        with part:
+            part.seek(0)
+            while piece := part.read(1 << 20):
+                yield piece
+
+
 def object_url(emulator: str, bucket: str, key: str) -> str:
     return f"{emulator}/storage/v1/b/{bucket}/o/{quote(key, safe='')}"
 
@@ -66,7 +95,7 @@ class _Bridge(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.emulator = emulator
         self.one_at_a_time = threading.Lock()  # as the emulator is
-        self.uploads: dict[str, dict[int, bytes]] = {}
+        self.uploads: dict[str, dict[int, IO[bytes]]] = {}
         self.described: dict[str, dict[str, Any]] = {}
 
 
@@ -127,15 +156,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _write_part(self) -> None:
         query = self._query()
-        self.server.uploads[query["uploadId"][0]][int(query["partNumber"][0])] = self._body
+        part = TemporaryFile()  # noqa: SIM115 - the end of the upload closes it
+        part.write(self._body)
+        self.server.uploads[query["uploadId"][0]][int(query["partNumber"][0])] = part
         self._send(200, {"ETag": '"part"'}, b"")
 
     def _complete(self) -> None:
         upload = self._query()["uploadId"][0]
         parts = self.server.uploads.pop(upload)
-        whole = b"".join(body for _, body in sorted(parts.items()))
-        made = put_object(self.server.emulator, *self._place(), whole, self.server.described.pop(upload))
-        answer = f"<CompleteMultipartUploadResult><ETag>{escape(etag(made))}</ETag></CompleteMultipartUploadResult>"
+        whole = [part for _, part in sorted(parts.items())]
+        made = put_large_object(self.server.emulator, *self._place(), whole, self.server.described.pop(upload))
+        answer = f"<CompleteMultipartUploadResult><ETag>{escape(made)}</ETag></CompleteMultipartUploadResult>"
         self._send(200, {}, answer.encode())
 
     def _delete(self) -> None:
@@ -143,7 +174,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(204, {}, b"")
 
     def _abort(self) -> None:
-        del self.server.uploads[self._query()["uploadId"][0]]
+        for part in self.server.uploads.pop(self._query()["uploadId"][0]).values():
+            part.close()
         self._send(204, {}, b"")
 
     def _write(self) -> None:
@@ -163,42 +195,40 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers["If-Match"] not in (None, etag(described)):
             self._send(412, {}, b"<Error><Code>PreconditionFailed</Code></Error>")
             return
-        body = ask(f"{url}?alt=media")
+        asked = {"Range": self.headers["Range"]} if self.headers["Range"] else {}
+        body = b"" if self.command == "HEAD" else ask(f"{url}?alt=media", **asked)
         headers = {"ETag": etag(described), "Last-Modified": _http_date(described["updated"])}
         headers |= {header: described[name] for header, name in _HEADERS.items() if described.get(name)}
         headers |= {f"x-goog-meta-{name}": text for name, text in (described.get("metadata") or {}).items()}
         headers["Content-Type"] = described["contentType"]
-        if asked := self.headers["Range"]:
-            first, _, last = asked.removeprefix("bytes=").partition("-")
-            part = body[int(first) : int(last) + 1 if last else None]
-            headers["Content-Range"] = f"bytes {first}-{int(first) + len(part) - 1}/{len(body)}"
-            body = part
+        headers["Content-Length"] = described["size"] if self.command == "HEAD" else str(len(body))
+        if asked:
+            first = int(asked["Range"].removeprefix("bytes=").partition("-")[0])
+            headers["Content-Range"] = f"bytes {first}-{first + len(body) - 1}/{described['size']}"
         self._send(206 if asked else 200, headers, body)
 
     def _list(self) -> None:
+        """The emulator has no pages: here they are cut."""
         query = parse_qs(urlsplit(self.path).query)
-        wanted = "&".join(
-            f"{theirs}={quote(query[ours][0], safe='')}"
-            for ours, theirs in (("prefix", "prefix"), ("continuation-token", "pageToken"))
-            if ours in query
+        prefix = quote(query.get("prefix", [""])[0], safe="")
+        all_of_it = json.loads(ask(f"{self.server.emulator}/storage/v1/b/{self._place()[0]}/o?prefix={prefix}")).get(
+            "items", ()
         )
-        page = json.loads(ask(f"{self.server.emulator}/storage/v1/b/{self._place()[0]}/o?maxResults=1000&{wanted}"))
+        first = int(query.get("continuation-token", ["0"])[0])
         found = "".join(
             f"<Contents><Key>{escape(item['name'])}</Key><LastModified>{item['updated']}</LastModified>"
             f"<ETag>{escape(etag(item))}</ETag><Size>{item['size']}</Size></Contents>"
-            for item in page.get("items", ())
+            for item in all_of_it[first : first + _PAGE]
         )
-        token = page.get("nextPageToken")
-        more = (
-            f"<IsTruncated>true</IsTruncated><NextContinuationToken>{escape(token)}</NextContinuationToken>" if token else ""
-        )
+        token = f"<NextContinuationToken>{first + _PAGE}</NextContinuationToken>"
+        more = f"<IsTruncated>true</IsTruncated>{token}" if len(all_of_it) > first + _PAGE else ""
         self._send(200, {}, f"<ListBucketResult>{found}{more}</ListBucketResult>".encode())
 
     def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)
         for name, text in headers.items():
             self.send_header(name, text)
-        if status != 204:
+        if status != 204 and "Content-Length" not in headers:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
