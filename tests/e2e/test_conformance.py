@@ -69,6 +69,15 @@ def test_a_mount_that_is_killed_loses_nothing_and_hangs_nobody(tmp_path: Path) -
     assert done.stdout == "killed 2 times: nothing was lost, nothing hung\n"
 
 
+def test_other_peoples_stores_get_and_give_everything() -> None:
+    if problem := probe_namespaces():
+        pytest.skip(problem)
+    command = [sys.executable, str(SCRIPTS / "conformance_external.py"), "--quick", "--only", "amazon"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "egress of 50 objects killed 1 times: all there, none twice" in done.stdout
+
+
 def test_a_suite_that_is_none() -> None:
     done = subprocess.run([SCRIPTS / "conformance", "nothing"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "conformance: there is no suite nothing\n")

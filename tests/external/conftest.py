@@ -2,10 +2,12 @@
 
 import socket
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cli.helpers import Serving, Shell, serving
 from external import emulators
 from external.servers import (
     Remote,
@@ -56,6 +58,26 @@ def google_servers() -> Iterator[tuple[str, str]]:
 @pytest.fixture
 def profiles(tmp_path: Path) -> Profiles:
     return Profiles(tmp_path / "home")
+
+
+@pytest.fixture(scope="module")
+def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    directory = tmp_path_factory.mktemp("appliance")
+    (directory / "allowed").mkdir()
+    with serving(directory, "--allow-files", str(directory / "allowed")) as running:
+        yield running
+
+
+@pytest.fixture
+def sh(appliance: Serving, capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    return Shell(capsysbinary, monkeypatch, appliance.data)
+
+
+@pytest.fixture
+def repo(sh: Shell, request: pytest.FixtureRequest) -> str:
+    name = f"{request.node.originalname[:50]}-{uuid.uuid4().hex[:8]}"
+    sh("create", "repo", name)
+    return name
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ _NOT_PASSED_ON = {"connection", "keep-alive", "transfer-encoding", "content-leng
 
 class Relay(ThreadingHTTPServer):
     """`put` are the paths whose PUT has been answered, in order. `before` may do anything with a request first; if it
-    returns True, the request is answered by it and goes no further."""
+    returns True, the request is answered by it and goes no further. The first large body, in or out, is cut where wanted."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -26,6 +26,7 @@ class Relay(ThreadingHTTPServer):
         self.got: list[str] = []
         self.before: Callable[[RelayHandler], bool | None] = lambda handler: None
         self.cut_first_body = False
+        self.cut_first_upload = False
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
@@ -41,7 +42,13 @@ class RelayHandler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def do_GET(self) -> None:
-        self.body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        length = int(self.headers["Content-Length"] or 0)
+        if self.server.cut_first_upload and length > 1_000_000:
+            self.server.cut_first_upload = False
+            self.rfile.read(length // 3)
+            self.cut()
+            return
+        self.body = self.rfile.read(length)
         if not self.server.before(self):
             self._pass_on()
 
@@ -89,6 +96,11 @@ class RelayHandler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         pass
+
+
+def through(relay: Relay, endpoint: str) -> str:
+    """An endpoint with the relay's address in place of the server's."""
+    return relay.url + "/".join(["", *endpoint.split("/")[3:]])
 
 
 @contextmanager

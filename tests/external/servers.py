@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import IO, Any, ClassVar
+from urllib.request import urlopen
 
 import boto3
 from azure.storage.blob import ContainerClient
@@ -21,6 +22,7 @@ from external import google
 from appliance.external.credentials import Profile, Profiles
 from appliance.external.urls import ObjectUrl, parse_url
 
+MIB = 1 << 20
 KEY_ID = "AKIAEXAMPLE"
 SECRET = "very-secret-and-never-shown"
 AZURITE_ACCOUNT = "devstoreaccount1"
@@ -59,8 +61,11 @@ class Remote:
         self.client.put_object(Bucket=self.bucket, Key=key, Body=body)
 
     def get(self, key: str) -> bytes:
-        body: bytes = self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
-        return body
+        return b"".join(self.pieces(key))
+
+    def pieces(self, key: str) -> Iterator[bytes]:
+        """Yield an object's bytes, which may be many."""
+        yield from self.client.get_object(Bucket=self.bucket, Key=key)["Body"].iter_chunks(MIB)
 
     def delete(self, key: str) -> None:
         self.client.delete_object(Bucket=self.bucket, Key=key)
@@ -83,9 +88,8 @@ class AzureRemote(Remote):
     def put(self, key: str, body: bytes = b"x") -> None:
         self.client.upload_blob(key, body, overwrite=True)
 
-    def get(self, key: str) -> bytes:
-        body: bytes = self.client.download_blob(key).readall()
-        return body
+    def pieces(self, key: str) -> Iterator[bytes]:
+        yield from self.client.download_blob(key).chunks()
 
     def delete(self, key: str) -> None:
         self.client.delete_blob(key)
@@ -106,8 +110,10 @@ class GoogleRemote(Remote):
     def put(self, key: str, body: bytes = b"x") -> None:
         google.put_object(self.client, self.bucket, key, body, {})
 
-    def get(self, key: str) -> bytes:
-        return google.ask(f"{google.object_url(self.client, self.bucket, key)}?alt=media")
+    def pieces(self, key: str) -> Iterator[bytes]:
+        with urlopen(f"{google.object_url(self.client, self.bucket, key)}?alt=media", timeout=300) as answer:
+            while piece := answer.read(MIB):
+                yield piece
 
     def delete(self, key: str) -> None:
         google.ask(google.object_url(self.client, self.bucket, key), method="DELETE")

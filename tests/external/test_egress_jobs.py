@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 from cli.helpers import Ran, Shell, serve_command
-from external.relay import Relay, RelayHandler, relayed
+from external.relay import Relay, RelayHandler, relayed, through
 from external.servers import Remote
 
 from appliance.external.credentials import Profiles
@@ -47,13 +47,8 @@ def behind(request: pytest.FixtureRequest, profiles: Profiles) -> Iterator[tuple
     remote: Remote = request.getfixturevalue(request.param)
     with relayed(remote.endpoint) as relay:
         for profile in profiles.list_profiles():
-            profiles.put(replace(profile, endpoint=_through(relay, remote.endpoint), name="relay"))
+            profiles.put(replace(profile, endpoint=through(relay, remote.endpoint), name="relay"))
         yield remote, relay
-
-
-def _through(relay: Relay, endpoint: str) -> str:
-    """An endpoint with the relay's address in place of the server's."""
-    return relay.url + "/".join(["", *endpoint.split("/")[3:]])
 
 
 @contextmanager
@@ -71,7 +66,7 @@ def running(data: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def spec(remote: Remote, relay: Relay, **egress: object) -> bytes:
-    url = f"{remote.scheme}://{remote.bucket}/results?endpoint={_through(relay, remote.endpoint)}"
+    url = f"{remote.scheme}://{remote.bucket}/results?endpoint={through(relay, remote.endpoint)}"
     return json.dumps(
         {
             "pipeline": {"name": "out"},
@@ -153,6 +148,7 @@ def test_only_what_differs_is_sent_and_a_mirror_deletes_the_rest(
     assert len(relay.put) == 2
 
 
+@pytest.mark.parametrize("behind", ["moto"], indirect=True)
 def test_trouble_for_a_while_is_waited_for(behind: tuple[Remote, Relay], data: Path, sh: Shell, tmp_path: Path) -> None:
     remote, relay = behind
     troubles: list[str] = []
@@ -174,6 +170,7 @@ def test_trouble_for_a_while_is_waited_for(behind: tuple[Remote, Relay], data: P
     assert len(troubles) == 12
 
 
+@pytest.mark.parametrize("behind", ["azurite"], indirect=True)
 def test_refusal_of_one_object_fails_the_job_and_names_it(
     behind: tuple[Remote, Relay], data: Path, sh: Shell, tmp_path: Path
 ) -> None:

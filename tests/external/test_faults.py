@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from external.relay import Relay, RelayHandler, relayed
+from external.relay import Relay, RelayHandler, relayed, through
 from external.servers import KEY_ID, SECRET, Remote, a_profile
 
 from appliance.errors import TransferFailed
@@ -38,10 +38,6 @@ def add_relay(remote: Remote, relay: Relay) -> None:
         remote.profiles.put(replace(profile, endpoint=through(relay, remote.endpoint), name="relay"))
 
 
-def through(relay: Relay, endpoint: str) -> str:
-    return relay.url + "/".join(["", *endpoint.split("/")[3:]])
-
-
 def url(remote: Remote, relay: Relay, key: str) -> ObjectUrl:
     return parse_url(f"{remote.scheme}://{remote.bucket}/{key}?endpoint={through(relay, remote.endpoint)}")
 
@@ -53,21 +49,6 @@ def fetch(address: ObjectUrl, profiles: Profiles, *, recursive: bool = False) ->
         download(obj, profiles, pieces.append)
         found[obj.relative_path] = b"".join(pieces)
     return found
-
-
-def test_trouble_that_passes_is_waited_for(remote: Remote, relay: Relay) -> None:
-    remote.put("dir/a", b"here")
-    troubles: list[str] = []
-
-    def trouble(handler: RelayHandler) -> bool | None:
-        if len(troubles) >= 4:
-            return None
-        troubles.append(handler.path)
-        return [lambda: handler.answer(500), lambda: handler.answer(503), handler.cut][len(troubles) % 3]()
-
-    relay.before = trouble
-    assert fetch(url(remote, relay, "dir"), remote.profiles, recursive=True) == {"a": b"here"}
-    assert len(troubles) == 4
 
 
 @pytest.mark.parametrize("body", [BODY, LARGE], ids=["whole", "in ranges"])
@@ -161,19 +142,6 @@ def test_credentials_come_from_amazons_files(rclone: Remote, tmp_path: Path, mon
     monkeypatch.setenv("AWS_PROFILE", "lab")
     rclone.put("a", b"here")
     assert fetch(rclone.url(), Profiles(tmp_path / "none"), recursive=True) == {"a": b"here"}
-
-
-def test_expired_token_is_reported(moto: Remote) -> None:
-    answer = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
-    with relayed(moto.endpoint) as relay:
-        relay.before = lambda handler: handler.answer(400, answer)
-        moto.profiles.put(a_profile(relay.url, session_token="token-never-shown"))
-        address = parse_url(f"s3://{moto.bucket}/dir?endpoint={relay.url}")
-        with pytest.raises(TransferFailed, match=r"The provided token has expired\. \(ExpiredToken\)") as caught:
-            fetch(address, moto.profiles, recursive=True)
-        with pytest.raises(TransferFailed, match=r"The provided token has expired\. \(ExpiredToken\)"):
-            upload_all(address, moto.profiles, [Outgoing("b", 1, None, lambda: iter([b"b"]))])
-    assert "token-never-shown" not in str(caught.value)
 
 
 def test_bucket_in_the_host_name(dead_endpoint: str, profiles: Profiles) -> None:

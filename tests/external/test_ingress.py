@@ -4,14 +4,13 @@ import signal
 import subprocess
 import sys
 import threading
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import boto3
 import pytest
-from cli.helpers import Serving, Shell, serving
+from cli.helpers import Serving, Shell
+from external.putting import commits
 from external.servers import Remote, a_profile
 from external.web_server import WebServer, broken_off, endless, one_after_another, page, serving_pages, status
 
@@ -21,30 +20,10 @@ from appliance.external.urls import parse_url
 ODD_KEYS = ["a b.csv", "a+b.csv", "100%.csv", "a%20b.csv", "données/é ü.csv", "q?r#s~[t]&u=v.csv", "深い/場所/x"]
 
 
-@pytest.fixture(scope="module")
-def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    directory = tmp_path_factory.mktemp("appliance")
-    (directory / "allowed").mkdir()
-    with serving(directory, "--allow-files", str(directory / "allowed")) as running:
-        yield running
-
-
-@pytest.fixture
-def sh(appliance: Serving, capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    return Shell(capsysbinary, monkeypatch, appliance.data)
-
-
 @pytest.fixture
 def profiles(appliance: Serving) -> Profiles:
     """What the servers' fixtures write their credentials into: here, the appliance's own."""
     return Profiles(appliance.data)
-
-
-@pytest.fixture
-def repo(sh: Shell, request: pytest.FixtureRequest) -> str:
-    name = f"{request.node.originalname[:50]}-{uuid.uuid4().hex[:8]}"
-    sh("create", "repo", name)
-    return name
 
 
 @pytest.fixture
@@ -61,10 +40,6 @@ def files(sh: Shell, repo: str, path: str = "/**") -> dict[str, int]:
 def content(sh: Shell, repo: str, path: str, directory: Path) -> bytes:
     sh("get", "file", f"{repo}@master:{path}", "-o", directory / "got")
     return (directory / "got").read_bytes()
-
-
-def commits(sh: Shell, repo: str) -> list[Any]:
-    return sh("list", "commit", repo).rows
 
 
 def test_prefix_comes_in_one_commit(sh: Shell, repo: str, remote: Remote, tmp_path: Path) -> None:
@@ -205,12 +180,6 @@ def test_client_that_goes_away_stops_the_put(sh: Shell, repo: str, web: WebServe
         client.send_signal(signal.SIGINT)
         assert ended.wait(30)
     assert commits(sh, repo) == []
-
-
-def test_endpoint_that_is_down_is_named(sh: Shell, repo: str, dead_endpoint: str, appliance: Serving) -> None:
-    Profiles(appliance.data).put(a_profile(dead_endpoint))
-    line = sh.refused("put", "file", f"{repo}@master", "-r", "-f", f"s3://bucket/dir?endpoint={dead_endpoint}")[1]
-    assert line == f"s3://bucket/dir: can not reach {dead_endpoint}: Connection refused"
 
 
 # -- the other way

@@ -381,16 +381,6 @@ def test_a_wrong_key_is_reported_without_it(
     assert "wrong-and-secret" not in caplog.text
 
 
-def test_an_endpoint_where_nobody_listens_is_named(dead_endpoint: str, profiles: Profiles) -> None:
-    profiles.put(a_profile(dead_endpoint))
-    url = parse_url(f"s3://bucket/dir?endpoint={dead_endpoint}")
-    message = f"s3://bucket/dir.*: can not reach {dead_endpoint}: Connection refused"
-    with pytest.raises(TransferFailed, match=message):
-        list(iter_objects(url, profiles, recursive=True))
-    with pytest.raises(TransferFailed, match=message):
-        upload_all(url, profiles, [with_md5("a", b"x")], tries=2)
-
-
 def test_the_endpoint_may_come_from_the_profile(rclone: Remote) -> None:
     rclone.put("a")
     url = parse_url(f"s3://{rclone.bucket}")
