@@ -19,6 +19,7 @@ from urllib3.util import Retry, Timeout, make_headers
 
 from appliance.errors import InvalidRequest, TransferFailed
 from appliance.external.failures import one_line
+from appliance.external.pools import open_pool
 from appliance.external.remote import Received, RemoteObject
 from appliance.external.urls import ObjectUrl
 
@@ -74,7 +75,7 @@ def read_page(obj: RemoteObject, received: Received) -> Iterator[bytes]:
 
 @lru_cache(maxsize=1)
 def _pool() -> urllib3.PoolManager:
-    return urllib3.PoolManager(num_pools=16, maxsize=16, retries=_RETRY, timeout=_TIMEOUT)
+    return open_pool(_RETRY, _TIMEOUT)
 
 
 def _find_page(url: ObjectUrl) -> Iterator[RemoteObject]:

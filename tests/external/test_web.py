@@ -85,6 +85,15 @@ def test_refusal_is_final_and_shows_no_secret(web: WebServer, profiles: Profiles
     assert len(web.gets) == 1
 
 
+def test_connection_that_breaks_writes_no_secret_into_the_log(
+    web: WebServer, profiles: Profiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    web.pages["/a?key=secret"] = one_after_another(lambda handler: None, page(b"here"))
+    assert fetch(web.url.replace("//", "//me:secret@") + "/a?key=secret", profiles)[0] == b"here"
+    assert len(web.gets) == 2
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize("code", [429, 500, 503])
 def test_trouble_that_passes_is_waited_for(web: WebServer, profiles: Profiles, code: int) -> None:
     web.pages["/a"] = one_after_another(status(code), status(code, **{"Retry-After": "0"}), page(b"here"))
