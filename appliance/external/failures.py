@@ -59,6 +59,11 @@ def explain(error: Exception, hidden: Sequence[str]) -> Failure:
     )
 
 
+def explain_reply(status: int, reason: str, body: str) -> str:
+    """What a reply that is no success says, in the words that `explain` would take from it."""
+    return _said(body) or f"{status} {reason}"
+
+
 def failed(name: str, failure: Failure) -> TransferFailed:
     """The error that says so of one object or bucket."""
     return TransferFailed(f"{name}: {failure.cause}")
@@ -79,14 +84,19 @@ def never() -> bool:
 
 def _cause(text: str, debug: str) -> str:
     found = _STATUS.search(text)
-    code, message = _first(_CODE, text), _first(_MESSAGE, text)
-    if code or message:
-        return f"{message} ({code})" if code and message else code or message
+    if said := _said(text):
+        return said
     if found:
         return f"{found[1]} {found[2].strip()}"
     if "HTTP error:" in text:
         return _transport_cause(text, debug)
     return _REQUEST.sub("", text) if _REQUEST.match(text) else text.partition(": ")[2] or text
+
+
+def _said(text: str) -> str:
+    """The provider's own words, empty if there are none."""
+    code, message = _first(_CODE, text), _first(_MESSAGE, text)
+    return f"{message} ({code})" if code and message else code or message
 
 
 def _transport_cause(text: str, debug: str) -> str:

@@ -14,7 +14,7 @@ import obstore
 from obstore.exceptions import GenericError
 
 from appliance.errors import FileNotFound, InvalidPath, InvalidRequest, TransferFailed
-from appliance.external import amazon
+from appliance.external import amazon, rest
 from appliance.external.amazon import EPOCH, Listed
 from appliance.external.clients import CONTENT_HEADERS, PIECE_BYTES, Bucket, bare_etag, open_bucket
 from appliance.external.credentials import Profiles
@@ -190,6 +190,9 @@ def _iter_listing(url: ObjectUrl, bucket: Bucket, prefix: str) -> Iterator[Liste
     if url.provider == "amazon":
         yield from amazon.iter_listing(url.name(), bucket.place, bucket.hidden, prefix)
         return
+    if rest.can_list(bucket.place):
+        yield from rest.iter_listing(url.name(), bucket.place, bucket.hidden, prefix)
+        return
     try:
         # The library's prefixes are directories.
         for page in obstore.list(bucket.store, prefix.rpartition("/")[0] or None, chunk_size=_PAGE):
@@ -210,7 +213,7 @@ def _is_marker(url: ObjectUrl, bucket: Bucket, listed: Listed) -> bool:
     """
     if listed.size_bytes:
         return False
-    if url.provider == "amazon":
+    if url.provider == "amazon" or rest.can_list(bucket.place):
         return listed.key.endswith("/")
     try:
         return obstore.head(bucket.store, listed.key)["size"] != 0

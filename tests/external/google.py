@@ -137,6 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             with self.server.one_at_a_time:
                 answer()
+        except KeyError:  # of an upload that was given up
+            self._send(404, {}, b"<Error><Code>NoSuchUpload</Code></Error>")
         except HTTPError as error:
             code = {404: "NoSuchKey" if self._key() and self.command != "PUT" else "NoSuchBucket"}.get(
                 error.code, "InternalError"

@@ -125,16 +125,22 @@ def test_literal_prefix_on_request(sh: Shell, repo: str, moto: Remote) -> None:
     assert files(sh, repo) == {"/in/x": 1, "/in/2/x": 1}
 
 
-@pytest.mark.parametrize("key", ["in/a//b", "in/../b", f"in/{'x' * 256}"])
-def test_key_that_can_not_be_a_path_is_named_and_nothing_is_committed(sh: Shell, repo: str, moto: Remote, key: str) -> None:
-    moto.put("in/good")
-    moto.put(key)
-    put = ("put", "file", f"{repo}@master", "-r", "-f", moto.text("in"))
-    assert sh.refused(*put)[1].startswith(f"s3://{moto.bucket}/{key}: path ")
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("moto", "in/a//b"), ("moto", "in/../b"), ("moto", f"in/{'x' * 256}"), ("azurite", "in/a//b"), ("google", "in/a//b")],
+)
+def test_key_that_can_not_be_a_path_is_named_and_nothing_is_committed(
+    sh: Shell, repo: str, request: pytest.FixtureRequest, name: str, key: str
+) -> None:
+    remote: Remote = request.getfixturevalue(name)
+    for there in ("in/good", key, "in/later"):
+        remote.put(there)
+    put = ("put", "file", f"{repo}@master", "-r", "-f", remote.text("in"))
+    assert sh.refused(*put)[1].startswith(f"{remote.scheme}://{remote.bucket}/{key}: path ")
     assert commits(sh, repo) == []
     ran = sh.try_(*put, "--skip-invalid")
-    assert (ran.status, ran.err) == (0, f"left out: s3://{moto.bucket}/{key}\n")
-    assert files(sh, repo) == {"/good": 1}
+    assert (ran.status, ran.err) == (0, f"left out: {remote.scheme}://{remote.bucket}/{key}\n")
+    assert files(sh, repo) == {"/good": 1, "/later": 1}
 
 
 # -- faults

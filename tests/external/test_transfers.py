@@ -10,7 +10,6 @@ from external.servers import KEY_ID, SECRET, Remote, Scripted, a_profile
 from appliance.errors import (
     ApplianceError,
     FileNotFound,
-    InvalidPath,
     InvalidRequest,
     StoreDamaged,
     TransferFailed,
@@ -125,12 +124,6 @@ def test_a_missing_bucket_is_not_a_missing_object(remote: Remote, recursive: boo
 def test_a_key_that_can_not_be_a_path_is_listed_as_it_is(moto: Remote, key: str) -> None:
     moto.put(key)
     assert [obj.relative_path for obj in listed(moto)] == [key]
-
-
-def test_a_key_that_can_not_even_be_listed_is_named(azurite: Remote) -> None:
-    azurite.put("a//b")
-    with pytest.raises(InvalidPath, match='Path "a//b" contained empty path segment'):
-        listed(azurite)
 
 
 def test_a_literal_prefix_is_no_directory(remote: Remote) -> None:
