@@ -4,9 +4,8 @@ Blocks; the thread that calls only lists and waits, others move the bytes.
 """
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from appliance.errors import ApplianceError, DiskFailed, FileNotFound, InvalidPath, InvalidRequest, TransferFailed
 from appliance.external.credentials import Profiles
-from appliance.external.transfers import Received, RemoteObject, download, iter_objects
+from appliance.external.transfers import Piece, Received, RemoteObject, download, iter_objects
 from appliance.external.urls import ObjectUrl
 from appliance.names import check_path, clean_path
 from appliance.store import Db, Store, blobs, snapshots, staging
@@ -159,14 +158,14 @@ class Fetch:
 
     def _receive(self, found: RemoteObject) -> tuple[StagedBlob, Metadata]:
         is_large = found.size_bytes is None or found.size_bytes > _LARGE_BYTES
-        with self._large if is_large else nullcontext(), self._store.blobs.receive() as receiver:
-            with _written_aside(receiver.write) if is_large else nullcontext(receiver.write) as write:
-                received = download(found, self._profiles, partial(self._count, write), stop=self._stopped.is_set)
+        has_md5 = (found.size_bytes or 0) <= _LARGE_BYTES
+        with self._large if is_large else nullcontext(), self._store.blobs.receive(md5=has_md5) as receiver:
+            received = download(found, self._profiles, partial(self._count, receiver.write), stop=self._stopped.is_set)
             staged = receiver.finish()
         self._store.blobs.publish(staged)
         return staged, _metadata(found, received)
 
-    def _count(self, write: Callable[[bytes], object], piece: bytes) -> None:
+    def _count(self, write: Callable[[Piece], object], piece: Piece) -> None:
         write(piece)
         with self._lock:
             self.fetched.size_bytes += len(piece)
@@ -189,22 +188,6 @@ class Fetch:
                 staging.add_file(db, self._put_id, path, kept, metadata, strict=self._strict)
 
         self._store.write(stage)
-
-
-@contextmanager
-def _written_aside(write: Callable[[bytes], object]) -> Iterator[Callable[[bytes], object]]:
-    """Give a `write` that returns while the piece before is still being hashed and written, so that the next one can come."""
-    pending: deque[Future[object]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="ingress-write") as pool:
-
-        def write_soon(piece: bytes) -> None:
-            while len(pending) > 1:
-                pending.popleft().result()
-            pending.append(pool.submit(write, piece))
-
-        yield write_soon
-        for future in pending:
-            future.result()
 
 
 def _target(wanted: Wanted, found: RemoteObject) -> str:

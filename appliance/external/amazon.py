@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _TRIES: Final = 4
+_READ_BYTES: Final = 256 * 1024
 _SYSTEM_MESSAGE = re.compile(r"\[Errno -?\d+\] ([^'\")]+)")
 # obstore asks for these by itself, and after the files.
 _NOT_FILES: Final = ("env", "container-role", "iam-role")
@@ -74,8 +75,8 @@ def iter_listing(name: str, place: Place, hidden: tuple[str, ...], prefix: str) 
 @contextmanager
 def open_ranges(
     name: str, place: Place, hidden: tuple[str, ...], key: str, etag: str
-) -> Iterator[Callable[[int, int], bytes]]:
-    """Give a function that reads what of an object lies between two offsets; any thread may call it.
+) -> Iterator[Callable[[int, memoryview], None]]:
+    """Give a function that fills a buffer with an object's bytes from some offset on; any thread may call it.
 
     For servers that answer a range with the status of a whole object, which obstore takes for one. It raises
     TransferFailed, also for an object that has another ETag by now.
@@ -84,13 +85,14 @@ def open_ranges(
 
     with _open_client(place) as client:
 
-        def read(start: int, end: int) -> bytes:
+        def read(start: int, piece: memoryview) -> None:
+            end = start + len(piece)
             for _ in range(_TRIES):
                 try:
                     reply = client.get_object(
                         Bucket=place.bucket, Key=key, Range=f"bytes={start}-{end - 1}", IfMatch=f'"{etag}"'
                     )
-                    return _read_exactly(reply, start, end, etag)
+                    return _read_exactly(reply, start, piece, etag)
                 except ClientError as error:
                     if error.response["ResponseMetadata"]["HTTPStatusCode"] in (404, 412):
                         raise TransferFailed(f"{name} changed while it was read") from None
@@ -109,13 +111,16 @@ class _Changed(Exception):
     """A reply is not about the bytes that were asked for."""
 
 
-def _read_exactly(reply: dict[str, Any], start: int, end: int, etag: str) -> bytes:
+def _read_exactly(reply: dict[str, Any], start: int, piece: memoryview, etag: str) -> None:
     with closing(reply["Body"]) as body:
-        is_part = reply.get("ContentRange", "").startswith(f"bytes {start}-{end - 1}/")
-        if not is_part or reply.get("ETag", "").strip('"') != etag:
+        is_part = reply.get("ContentRange", "").startswith(f"bytes {start}-{start + len(piece) - 1}/")
+        if not is_part or reply.get("ETag", "").strip('"') != etag or reply.get("ContentLength") != len(piece):
             raise _Changed
-        piece: bytes = body.read()
-    return piece
+        filled = 0
+        while filled < len(piece):  # less than that is an error of the library's
+            part = body.read(_READ_BYTES)
+            piece[filled : filled + len(part)] = part
+            filled += len(part)
 
 
 @dataclass(frozen=True, slots=True)

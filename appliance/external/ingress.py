@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from appliance.errors import TransferFailed
+from appliance.external.ahead import read_ahead
 from appliance.external.credentials import Profiles
 from appliance.external.disk import iter_files, read_file
 from appliance.external.failures import never
 from appliance.external.objects import changed, find_object, iter_below, read_object
-from appliance.external.remote import Received, RemoteObject
+from appliance.external.remote import Piece, Received, RemoteObject
 from appliance.external.urls import ObjectUrl
 from appliance.external.web import find_page, read_page
 
@@ -35,9 +36,11 @@ def iter_objects(
 
 
 def download(
-    obj: RemoteObject, profiles: Profiles, write: Callable[[bytes], object], *, stop: Callable[[], bool] = never
+    obj: RemoteObject, profiles: Profiles, write: Callable[[Piece], object], *, stop: Callable[[], bool] = never
 ) -> Received:
     """Hand an object's bytes to `write` in order, in pieces of at most 8 MiB, and return what was said about it.
+
+    A piece is only good until `write` returns; the next one is under way meanwhile.
 
     Raises TransferFailed if it is not, or does not stay, what the listing said; part of it may have been written then.
     """
@@ -54,9 +57,9 @@ def download(
     return received
 
 
-def _read(obj: RemoteObject, profiles: Profiles, received: Received) -> Iterator[bytes]:
+def _read(obj: RemoteObject, profiles: Profiles, received: Received) -> Iterator[Piece]:
     if obj.url.provider == "http":
-        return read_page(obj, received)
+        return read_ahead(read_page(obj, received))
     if obj.url.provider == "disk":
         return read_file(obj, received)
     return read_object(obj, profiles, received)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import obstore
@@ -15,11 +12,13 @@ from obstore.exceptions import GenericError
 
 from appliance.errors import FileNotFound, InvalidPath, InvalidRequest, TransferFailed
 from appliance.external import amazon, rest
+from appliance.external.ahead import read_ahead
 from appliance.external.amazon import EPOCH, Listed
 from appliance.external.clients import CONTENT_HEADERS, PIECE_BYTES, Bucket, bare_etag, open_bucket
 from appliance.external.credentials import Profiles
 from appliance.external.failures import REMOTE_ERRORS, explain, failed
-from appliance.external.remote import Received, RemoteObject
+from appliance.external.ranges import iter_pieces
+from appliance.external.remote import Piece, Received, RemoteObject
 from appliance.external.urls import ObjectUrl, relative_key
 
 if TYPE_CHECKING:
@@ -27,11 +26,9 @@ if TYPE_CHECKING:
     from obstore import Attributes, GetResult, ObjectMeta
 
 _PAGE: Final = 1000
-# Larger objects come in ranges side by side: one connection alone is seldom all that a line carries. They are smaller than
-# other pieces, for several of several objects are in memory.
-RANGE_BYTES: Final = 4 * 1024 * 1024
+# Larger objects come in ranges.
 _RANGED_BYTES: Final = 4 * PIECE_BYTES
-_RANGES_AT_ONCE: Final = 4
+_READ_BYTES: Final = 256 * 1024
 _NOT_A_RANGE: Final = "non-partial response"
 
 
@@ -48,8 +45,10 @@ def iter_below(url: ObjectUrl, profiles: Profiles, *, literal: bool) -> Iterator
     return _iter_below(url, open_bucket(url, profiles, "in"), literal=literal)
 
 
-def read_object(obj: RemoteObject, profiles: Profiles, received: Received) -> Iterator[bytes]:
+def read_object(obj: RemoteObject, profiles: Profiles, received: Received) -> Iterator[Piece]:
     """Yield an object's bytes in pieces of at most 8 MiB; `received` learns what was said about them first.
+
+    Each piece is good until the next is asked for.
 
     Raises TransferFailed if it is not, or does not stay, what the listing said.
     """
@@ -63,37 +62,40 @@ def read_object(obj: RemoteObject, profiles: Profiles, received: Received) -> It
     raise changed(obj) if failure.changed or failure.status == 404 else failed(obj.url.name(obj.key), failure)
 
 
-def _read_whole(bucket: Bucket, obj: RemoteObject, received: Received) -> Iterator[bytes]:
+def _read_whole(bucket: Bucket, obj: RemoteObject, received: Received) -> Iterator[Piece]:
     condition = _condition(obj)
     result = obstore.get(bucket.store, obj.key, options={"if_match": condition} if condition else None)
     _check_same(obj, result)
     received.metadata.update(_metadata(result.attributes))
-    for chunk in result.stream(min_chunk_size=PIECE_BYTES // 2):
-        yield from _cut(bytes(chunk))
+    if obj.size_bytes is not None and obj.size_bytes <= PIECE_BYTES:
+        yield from _cut(memoryview(result.bytes()))
+        return
+    chunks = result.stream(min_chunk_size=PIECE_BYTES // 2)
+    yield from read_ahead(piece for chunk in chunks for piece in _cut(memoryview(chunk)))
 
 
 def _may_come_in_ranges(obj: RemoteObject) -> bool:
     return _condition(obj) is not None and obj.size_bytes is not None and obj.size_bytes > _RANGED_BYTES
 
 
-def _read_ranges(bucket: Bucket, obj: RemoteObject, received: Received) -> Iterator[bytes]:
+def _read_ranges(bucket: Bucket, obj: RemoteObject, received: Received) -> Iterator[Piece]:
     """Yield the pieces of an object that may come in ranges, or all of it in one from a server that has no ranges."""
-    first = _open_piece(bucket, obj, 0)
+    size_bytes = obj.size_bytes or 0
+    first = _open_piece(bucket, obj, 0, PIECE_BYTES)
     if first is not None:
         received.metadata.update(_metadata(first.attributes))
-        yield from _iter_pieces(obj, partial(_read_piece, bucket, obj, first))
+        yield from iter_pieces(size_bytes, partial(_read_piece, bucket, obj, first))
     elif obj.url.provider == "amazon":
         described = obstore.get(bucket.store, obj.key, options={"head": True, "if_match": _condition(obj)})
         received.metadata.update(_metadata(described.attributes))
         with amazon.open_ranges(obj.url.name(obj.key), bucket.place, bucket.hidden, obj.key, obj.etag or "") as read:
-            yield from _iter_pieces(obj, read)
+            yield from iter_pieces(size_bytes, read)
     else:
         yield from _read_whole(bucket, obj, received)
 
 
-def _open_piece(bucket: Bucket, obj: RemoteObject, start: int) -> GetResult | None:
-    """Begin to read the piece of an object that begins at `start`; None from a server whose ranges are not understood."""
-    end = min(start + RANGE_BYTES, obj.size_bytes or 0)
+def _open_piece(bucket: Bucket, obj: RemoteObject, start: int, end: int) -> GetResult | None:
+    """Begin to read what of an object lies between two offsets; None from a server whose ranges are not understood."""
     try:
         result = obstore.get(bucket.store, obj.key, options={"if_match": _condition(obj), "range": (start, end)})
     except GenericError as error:
@@ -104,26 +106,16 @@ def _open_piece(bucket: Bucket, obj: RemoteObject, start: int) -> GetResult | No
     return result
 
 
-def _read_piece(bucket: Bucket, obj: RemoteObject, first: GetResult, start: int, _end: int) -> bytes:
-    result = _open_piece(bucket, obj, start) if start else first
-    if result is None:
+def _read_piece(bucket: Bucket, obj: RemoteObject, first: GetResult, start: int, piece: memoryview) -> None:
+    result = _open_piece(bucket, obj, start, start + len(piece)) if start else first
+    filled = 0
+    for chunk in result.stream(min_chunk_size=_READ_BYTES) if result is not None else ():
+        end = filled + len(chunk)
+        if end > len(piece):
+            raise changed(obj)
+        piece[filled:end], filled = memoryview(chunk), end
+    if filled != len(piece):
         raise changed(obj)
-    return bytes(result.bytes())
-
-
-def _iter_pieces(obj: RemoteObject, read: Callable[[int, int], bytes]) -> Iterator[bytes]:
-    """Yield an object's pieces in order; some more are under way. What was not begun when it is closed never is."""
-    size_bytes = obj.size_bytes or 0
-    ranges = ((start, min(start + RANGE_BYTES, size_bytes)) for start in range(0, size_bytes, RANGE_BYTES))
-    under_way: deque[Future[bytes]] = deque()
-    with ThreadPoolExecutor(_RANGES_AT_ONCE, thread_name_prefix="range") as pool:
-        try:
-            under_way.extend(pool.submit(read, *part) for part in islice(ranges, _RANGES_AT_ONCE))
-            while under_way:
-                yield under_way.popleft().result()
-                under_way.extend(pool.submit(read, *part) for part in islice(ranges, 1))
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _condition(obj: RemoteObject) -> str | None:
@@ -242,9 +234,6 @@ def _remote_object(url: ObjectUrl, bucket: Bucket, relative_path: str, listed: L
     )
 
 
-def _cut(chunk: bytes) -> Iterator[bytes]:
-    if len(chunk) <= PIECE_BYTES:
-        yield chunk
-        return
+def _cut(chunk: memoryview) -> Iterator[memoryview]:
     for start in range(0, len(chunk), PIECE_BYTES):
         yield chunk[start : start + PIECE_BYTES]

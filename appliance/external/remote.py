@@ -6,6 +6,8 @@ from pathlib import Path
 from appliance.external.clients import Bucket
 from appliance.external.urls import ObjectUrl
 
+Piece = bytes | memoryview
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteObject:

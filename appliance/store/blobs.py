@@ -40,7 +40,8 @@ _hashing = ThreadPoolExecutor(max_workers=4, thread_name_prefix="md5")
 class StagedBlob:
     """Bytes received and hashed, not yet permanent. Exactly one of `data` and `file` is set.
 
-    What was published is safe from the collector for as long as somebody has this object: until a row refers to it.
+    What was published is safe from the collector for as long as somebody has this object: until a row refers to it. `md5`
+    is empty if nobody asked for it.
     """
 
     size_bytes: int
@@ -58,13 +59,13 @@ class StagedBlob:
 class Receiver:
     """Takes the bytes of one blob as they arrive; memory use is bounded by `INLINE_BYTES`.
 
-    Use as a context manager: leaving it without `finish` drops what was received. `extra` hashers see every byte too.
+    Use as a context manager: leaving it without `finish` drops what was received.
     """
 
-    def __init__(self, staging: Path, *, durable: bool) -> None:
+    def __init__(self, staging: Path, *, durable: bool, md5: bool) -> None:
         self._staging, self._durable = staging, durable
         self._sha256 = hashlib.sha256()
-        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
         self._pieces: list[bytes] = []
         self._file: IO[bytes] | None = None
         self._path: Path | None = None
@@ -79,8 +80,11 @@ class Receiver:
             self._file.close()
             _drop(self._path)
 
-    def write(self, piece: bytes) -> None:
-        """Add bytes. Call from a worker thread for large pieces: hashing takes about 2 ms per MiB. Raises DiskFailed."""
+    def write(self, piece: bytes | memoryview) -> None:
+        """Add bytes, which may change afterwards. Raises DiskFailed.
+
+        Call from a worker thread for large pieces: hashing takes about 2 ms per MiB.
+        """
         hashed = self._begin_md5(piece)
         try:
             self._sha256.update(piece)
@@ -89,14 +93,16 @@ class Receiver:
             if hashed is not None:
                 hashed.result()
 
-    def _begin_md5(self, piece: bytes) -> Future[None] | None:
+    def _begin_md5(self, piece: bytes | memoryview) -> Future[None] | None:
         """Add a small piece to the MD5, or have that done for a large one: it is when the result is there."""
+        if self._md5 is None:
+            return None
         if len(piece) >= _LARGE_PIECE_BYTES:
             return _hashing.submit(self._md5.update, piece)
         self._md5.update(piece)
         return None
 
-    def _keep(self, piece: bytes) -> None:
+    def _keep(self, piece: bytes | memoryview) -> None:
         self.size_bytes += len(piece)
         with explained("the bytes can not be kept"):
             if self._file is not None:
@@ -104,13 +110,13 @@ class Receiver:
                 if self._durable and self.size_bytes - self._sent_bytes >= _WRITE_BACK_BYTES:
                     self._write_back(self._file)
             else:
-                self._pieces.append(piece)
+                self._pieces.append(bytes(piece))
                 if self.size_bytes > INLINE_BYTES:
                     self._spill()
 
     def finish(self) -> StagedBlob:
         """Return what was received. The caller publishes or discards it."""
-        digest, md5 = Digest(self._sha256.digest()), self._md5.digest()
+        digest, md5 = Digest(self._sha256.digest()), self._md5.digest() if self._md5 is not None else b""
         if self._file is None:
             return StagedBlob(self.size_bytes, digest, md5, b"".join(self._pieces), None)
         self._file.close()
@@ -144,7 +150,7 @@ def _drop(staged: Path) -> None:
         _log.warning("%s stays until the next start: %s", staged, error)
 
 
-def _write_all(file: IO[bytes], piece: bytes) -> None:
+def _write_all(file: IO[bytes], piece: bytes | memoryview) -> None:
     """Write all of a piece: an unbuffered write may take less, of a very large one or as the disk fills up."""
     view = memoryview(piece)
     while view:
@@ -176,9 +182,12 @@ class Blobs:
         for leftover in self._staging.iterdir():
             leftover.unlink()
 
-    def receive(self) -> Receiver:
-        """Return an empty receiver for one blob."""
-        return Receiver(self._staging, durable=self._durable)
+    def receive(self, *, md5: bool = True) -> Receiver:
+        """Return an empty receiver for one blob.
+
+        MD5 takes twice as long as everything else: who does without it gets an ETag that is none, see `etag_of`.
+        """
+        return Receiver(self._staging, durable=self._durable, md5=md5)
 
     def copy_in(self, file: Path, go_on: Callable[[], None] = lambda: None) -> StagedBlob:
         """Stage a copy of a file. Blocks for the disk. `go_on` is called for each piece and may raise to give up."""
@@ -313,7 +322,7 @@ def _sync_directory(directory: Path) -> None:
 class Content:
     """The bytes of a file version: one blob (`blob_id`) or several in order (`list_id`).
 
-    `etag` is S3's, unquoted: hex MD5, or `<hex>-<parts>`.
+    `etag` is S3's, unquoted: hex MD5, or `<hex>-<parts>` for what has another.
     """
 
     size_bytes: int
@@ -334,13 +343,22 @@ class Extent:
 
 def record(db: Db, staged: StagedBlob) -> Content:
     """Return the content for a published blob, making its row if there is none and mending one whose bytes are damaged."""
-    blob_id, data = db.row("SELECT id, data FROM blobs WHERE digest = ?", (staged.digest,)) or (None, None)
+    blob_id, data, md5 = db.row("SELECT id, data, md5 FROM blobs WHERE digest = ?", (staged.digest,)) or (None, None, b"")
     if data != staged.data and blob_id is not None and (data is None or staged.data is not None):
         db.execute("UPDATE blobs SET data = ? WHERE id = ?", (staged.data, blob_id))
     if blob_id is None:
         row = (staged.digest, staged.size_bytes, staged.md5, staged.data)
         blob_id = db.execute(_INSERT_BLOB, row).lastrowid
-    return Content(staged.size_bytes, staged.md5.hex(), blob_id=blob_id)
+    elif staged.md5 and not md5:
+        db.execute("UPDATE blobs SET md5 = ? WHERE id = ?", (staged.md5, blob_id))
+    return Content(staged.size_bytes, etag_of(staged.digest, staged.md5 or md5), blob_id=blob_id)
+
+
+def etag_of(digest: Digest, md5: bytes) -> str:
+    """Return S3's ETag for one blob: its MD5. Without that, half of its digest in the form of an upload's in one part, by
+    which clients know that it is no MD5.
+    """
+    return md5.hex() if md5 else f"{digest[:16].hex()}-1"
 
 
 def next_id(table: str) -> str:
@@ -356,7 +374,7 @@ _INSERT_LIST = f"INSERT INTO extent_lists (id, digest, size_bytes) VALUES ({next
 def find(db: Db, digest: bytes) -> Content | None:
     """Return the content that is one recorded blob, None if there is none of this digest."""
     row = db.row("SELECT id, size_bytes, md5 FROM blobs WHERE digest = ?", (digest,))
-    return Content(row[1], row[2].hex(), blob_id=row[0]) if row else None
+    return Content(row[1], etag_of(Digest(digest), row[2]), blob_id=row[0]) if row else None
 
 
 def is_recorded(db: Db, content: Content) -> bool:

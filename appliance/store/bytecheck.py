@@ -112,7 +112,7 @@ def _read(store: Store, blob: _Blob) -> Generator[Finding, None, str | None]:
         return f"can not be read ({error.strerror})"
     if sha256.digest() == blob.digest:
         store.blobs.holds.mend(blob.digest)
-        return None if md5.digest() == blob.md5 else "records the wrong MD5"
+        return None if blob.md5 in (b"", md5.digest()) else "records the wrong MD5"
     if not store.blobs.holds.set_damaged(blob.digest, inode):
         return None  # somebody has just put the right bytes in its place
     store.write(lambda db: damage.record_damage(db, blob.digest))

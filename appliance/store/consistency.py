@@ -42,7 +42,8 @@ def _contents(name: str, join: str, alias: str, condition: str, *, single_etag: 
         f" WHERE {condition} AND {alias}.metadata IS NOT NULL AND {_bad_metadata(alias)}",
     ]
     if single_etag:
-        wrong = f"(typeof({alias}.etag) = 'blob' AND {alias}.etag IS NOT b.md5) OR {_bad_etag(alias)}"
+        other = f"{alias}.etag IS NOT b.md5 AND b.md5 IS NOT x''"  # empty: nobody knows
+        wrong = f"(typeof({alias}.etag) = 'blob' AND {other}) OR {_bad_etag(alias)}"
         rules.append(f"SELECT {name} || ' has an ETag that is not of its content' {held} WHERE {condition} AND ({wrong})")
     return rules
 
@@ -199,7 +200,7 @@ _ENTRIES = (
 _BLOBS = (
     """
     SELECT 'blob ' || lower(hex(digest)) || ' has a row that no blob can have' FROM blobs
-    WHERE id > :low AND id <= :high AND (length(digest) <> 32 OR length(md5) <> 16 OR size_bytes < 0)
+    WHERE id > :low AND id <= :high AND (length(digest) <> 32 OR length(md5) NOT IN (0, 16) OR size_bytes < 0)
     """,
     """
     SELECT 'blob ' || lower(hex(digest)) || ' records ' || size_bytes || ' bytes and has ' || length(data) FROM blobs

@@ -161,7 +161,7 @@ def _read_blob(store: Store, reader: Reader, incoming: Db, member: Member) -> No
     expected = incoming.row(sql, (digest,))
     if expected is None or member.name != BLOBS + digest.hex() or expected[0] != member.size_bytes:
         raise InvalidRequest(f"the export has {member.name[:100]!r}, which its database does not list")
-    with store.blobs.receive() as receiver:
+    with store.blobs.receive(md5=bool(expected[1])) as receiver:
         for piece in reader.iter_bytes():
             receiver.write(piece)
         staged = receiver.finish()

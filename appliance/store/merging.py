@@ -116,6 +116,7 @@ def add_blobs(db: Db, incoming: Db, limit: int) -> bool:
     rows = incoming.execute(sql, (after, limit)).fetchall()
     insert = f"INSERT INTO blobs (id, digest, size_bytes, md5, data) VALUES ({next_id('blobs')}, ?, ?, ?, ?) RETURNING id"
     for old, digest, *rest in rows:
+        db.execute("UPDATE blobs SET md5 = ? WHERE digest = ? AND md5 = x''", (rest[1], digest))
         new = db.value("SELECT id FROM blobs WHERE digest = ?", (digest,)) or db.value(insert, (digest, *rest))
         incoming.execute("INSERT INTO new_blobs (old, new) VALUES (?, ?)", (old, new))
     return len(rows) == limit

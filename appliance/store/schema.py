@@ -105,7 +105,8 @@ _INITIAL = (
     """,
     "CREATE INDEX commit_provenance_upstream ON commit_provenance (upstream_id)",
     # Bytes by digest (SHA-256). Small ones are in `data`, larger ones are files below `blobs/`. `data` comes last, so
-    # that reading the rest never touches its pages. MD5 is there because S3's ETag is.
+    # that reading the rest never touches its pages. MD5 is there because S3's ETag is; it is empty for large files that
+    # came from elsewhere, until somebody sends the same bytes with one.
     """
     CREATE TABLE blobs (
         id INTEGER PRIMARY KEY,

@@ -25,9 +25,9 @@ def listed(path: Path, profiles: Profiles, root: Path, *, recursive: bool = True
 
 
 def read(obj: RemoteObject, profiles: Profiles) -> bytes:
-    pieces: list[bytes] = []
-    download(obj, profiles, pieces.append)
-    return b"".join(pieces)
+    body = bytearray()
+    download(obj, profiles, body.extend)
+    return bytes(body)
 
 
 def test_directory_below_the_root_is_read(root: Path, profiles: Profiles) -> None:

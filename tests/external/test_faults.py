@@ -16,8 +16,8 @@ from external.relay import Relay, RelayHandler, relayed, through
 from external.servers import KEY_ID, SECRET, Remote, a_profile
 
 from appliance.errors import TransferFailed
+from appliance.external.clients import PIECE_BYTES
 from appliance.external.credentials import Profiles
-from appliance.external.objects import RANGE_BYTES
 from appliance.external.transfers import Outgoing, download, iter_objects, upload_all
 from appliance.external.urls import ObjectUrl, parse_url
 
@@ -45,9 +45,9 @@ def url(remote: Remote, relay: Relay, key: str) -> ObjectUrl:
 def fetch(address: ObjectUrl, profiles: Profiles, *, recursive: bool = False) -> dict[str, bytes]:
     found = {}
     for obj in iter_objects(address, profiles, recursive=recursive):
-        pieces: list[bytes] = []
-        download(obj, profiles, pieces.append)
-        found[obj.relative_path] = b"".join(pieces)
+        body = bytearray()
+        download(obj, profiles, body.extend)
+        found[obj.relative_path] = bytes(body)
     return found
 
 
@@ -65,7 +65,7 @@ def test_large_object_comes_in_ranges_side_by_side(request: pytest.FixtureReques
     several = threading.Barrier(2, timeout=30)
 
     def wait_for_another(handler: RelayHandler) -> None:
-        if handler.command == "GET" and handler.headers["Range"] not in (None, f"bytes=0-{RANGE_BYTES - 1}"):
+        if handler.command == "GET" and handler.headers["Range"] not in (None, f"bytes=0-{PIECE_BYTES - 1}"):
             ranges.append(handler.headers["Range"])
             if len(ranges) <= 2:
                 several.wait()
@@ -76,7 +76,7 @@ def test_large_object_comes_in_ranges_side_by_side(request: pytest.FixtureReques
         add_relay(remote, relay)
         relay.before = wait_for_another
         assert fetch(url(remote, relay, "large"), remote.profiles) == {"large": LARGE}
-    assert len(set(ranges)) == -(-len(LARGE) // RANGE_BYTES) - 1
+    assert len(set(ranges)) == -(-len(LARGE) // PIECE_BYTES) - 1
 
 
 def test_object_replaced_while_its_ranges_are_read_is_refused(moto: Remote) -> None:
@@ -84,7 +84,7 @@ def test_object_replaced_while_its_ranges_are_read_is_refused(moto: Remote) -> N
     moto.put("large", LARGE)
 
     def replace_it(handler: RelayHandler) -> None:
-        if handler.headers["Range"] == f"bytes=0-{RANGE_BYTES - 1}":
+        if handler.headers["Range"] == f"bytes=0-{PIECE_BYTES - 1}":
             return
         if handler.command == "GET" and handler.headers["Range"]:
             moto.put("large", other)

@@ -96,6 +96,14 @@ def test_source_is_kept_as_metadata(sh: Shell, repo: str, remote: Remote, applia
     assert parse_url(metadata["source-url"]).key == "a b"
 
 
+def test_etag_of_a_large_object_says_that_it_is_no_md5(sh: Shell, repo: str, moto: Remote, tmp_path: Path) -> None:
+    body = bytes(range(256)) * 40_000
+    moto.put("large", body)
+    sh("put", "file", f"{repo}@master", "-f", moto.text("large"))
+    assert sh("inspect", "file", f"{repo}@master:/large", "--raw").objects[0]["etag"].endswith("-1")
+    assert content(sh, repo, "/large", tmp_path) == body
+
+
 def test_what_has_not_changed_is_not_fetched_again(sh: Shell, repo: str, web: WebServer) -> None:
     web.pages["/a"] = page(b"one", ETag='"v1"')
     put = ("put", "file", f"{repo}@master", "-f", f"{web.url}/a")

@@ -16,7 +16,7 @@ from appliance.errors import (
     Unsupported,
 )
 from appliance.external.credentials import Profiles
-from appliance.external.transfers import Outgoing, RemoteObject, download, iter_objects, require_remote, upload_all
+from appliance.external.transfers import Outgoing, Piece, RemoteObject, download, iter_objects, require_remote, upload_all
 from appliance.external.urls import parse_url
 
 MIB = 1 << 20
@@ -24,10 +24,14 @@ ODD_KEYS = ["a b.csv", "a+b.csv", "100%.csv", "a%20b.csv", "données/é ü.csv",
 
 
 def read(obj: RemoteObject, remote: Remote) -> bytes:
-    pieces: list[bytes] = []
-    download(obj, remote.profiles, pieces.append)
-    assert all(0 < len(piece) <= 8 * MIB for piece in pieces)
-    return b"".join(pieces)
+    body = bytearray()
+
+    def write(piece: Piece) -> None:
+        assert 0 < len(piece) <= 8 * MIB
+        body.extend(piece)
+
+    download(obj, remote.profiles, write)
+    return bytes(body)
 
 
 def listed(remote: Remote, key: str = "", *, recursive: bool = True) -> list[RemoteObject]:

@@ -29,10 +29,10 @@ def web() -> Iterator[WebServer]:
 
 
 def fetch(address: str, profiles: Profiles) -> tuple[bytes, Received]:
-    pieces: list[bytes] = []
+    body = bytearray()
     [obj] = iter_objects(parse_url(address), profiles, recursive=False)
-    received = download(obj, profiles, pieces.append)
-    return b"".join(pieces), received
+    received = download(obj, profiles, body.extend)
+    return bytes(body), received
 
 
 def test_page_comes_with_what_is_said_about_it(web: WebServer, profiles: Profiles) -> None:

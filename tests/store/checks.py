@@ -40,7 +40,7 @@ def _wrong_blobs(store: Store, db: Db) -> Iterator[str]:
             yield f"blob {digest.hex()} has no file"
             continue
         content = data if data is not None else file.read_bytes()
-        found = (hashlib.sha256(content).digest(), len(content), hashlib.md5(content).digest())
+        found = (hashlib.sha256(content).digest(), len(content), hashlib.md5(content).digest() if md5 or data else b"")
         if found != (digest, size_bytes, md5):
             yield f"blob {digest.hex()} differs from its row"
 

@@ -16,15 +16,15 @@ def create_repos(store: Store, *names: str) -> None:
         store.write(lambda db, name=name: repos.create_repo(db, name))
 
 
-def stage(store: Store, data: bytes) -> StagedBlob:
-    with store.blobs.receive() as receiver:
+def stage(store: Store, data: bytes, *, md5: bool = True) -> StagedBlob:
+    with store.blobs.receive(md5=md5) as receiver:
         receiver.write(data)
         return receiver.finish()
 
 
-def keep(store: Store, data: bytes) -> Content:
+def keep(store: Store, data: bytes, *, md5: bool = True) -> Content:
     """Publish and record bytes that no file refers to yet."""
-    staged = stage(store, data)
+    staged = stage(store, data, md5=md5)
     store.blobs.publish(staged)
     return store.write(lambda db: blobs.record(db, staged))
 

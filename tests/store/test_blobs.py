@@ -60,6 +60,22 @@ def test_equal_bytes_are_kept_once(store: Store, data: bytes) -> None:
         assert db.value("SELECT count(*) FROM blobs") == 1
 
 
+def test_etag_of_bytes_without_md5_says_that_it_is_none(store: Store) -> None:
+    content = keep(store, LARGE, md5=False)
+    assert content.etag == f"{hashlib.sha256(LARGE).hexdigest()[:32]}-1"
+    assert bytes_of(store, content) == LARGE
+
+
+@pytest.mark.parametrize("order", [(True, False), (False, True)], ids=["before", "afterwards"])
+def test_bytes_that_somebody_sent_with_md5_have_it(store: Store, order: tuple[bool, bool]) -> None:
+    for md5 in order:
+        content = keep(store, LARGE, md5=md5)
+    with store.snapshot() as db:
+        found = blobs.find(db, hashlib.sha256(LARGE).digest())
+    assert content == found
+    assert content.etag == hashlib.md5(LARGE).hexdigest()
+
+
 def test_publishing_twice_is_harmless(store: Store) -> None:
     staged = stage(store, LARGE)
     store.blobs.publish(staged)

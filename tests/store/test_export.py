@@ -159,6 +159,26 @@ def test_parts_of_an_object_come_with_it(store: Store, other: Store) -> None:
     assert [(part.number, part.offset, part.size_bytes) for part in found] == [(1, 0, 4), (2, 4, 4)]
 
 
+def test_file_without_md5_comes_with_its_etag(store: Store, other: Store) -> None:
+    create_repos(store, "data")
+    content = keep(store, LARGE, md5=False)
+    start(store, "data")
+    head = commit_of(store, "data")
+    store.write(lambda db: files.put_file(db, head, "/a", content))
+    take_in(other, export(store, "data"))
+    assert entry_of(other, "data", "master", "/a").content.etag == content.etag
+    check(other)
+
+
+def test_md5_comes_to_bytes_that_had_none(store: Store, other: Store) -> None:
+    create_repos(store, "data")
+    put(store, "data", "/a", LARGE)
+    keep(other, LARGE, md5=False)
+    take_in(other, export(store, "data"))
+    assert entry_of(other, "data", "master", "/a").content.etag == hashlib.md5(LARGE).hexdigest()
+    check(other)
+
+
 def test_everything_comes_with_pipelines_and_unfinished_jobs(store: Store, other: Store) -> None:
     fill(store)
     create_repos(store, "source")
