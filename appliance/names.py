@@ -17,6 +17,7 @@ CommitId = NewType("CommitId", str)
 DEFAULT_BRANCH = "master"
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]+")
+_META = ".meta"
 _RESERVED = "__filesets__"  # Pachyderm reads temporary file sets under this name
 _COMMIT_ID = re.compile(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}")
 _STRICT_PATH = re.compile(r"[ -~]+")
@@ -42,6 +43,22 @@ def check_name(kind: str, name: str) -> str:
         raise InvalidName(message)
     if kind == "repo" and name == _RESERVED:
         raise InvalidName(f"{name} is a reserved name")
+    return name
+
+
+def meta_repo(pipeline: str) -> str:
+    """Return the name of the system repo that shows what the datums of a pipeline saw and wrote."""
+    return pipeline + _META
+
+
+def find_meta_owner(repo: str) -> str | None:
+    """Return the pipeline that a system repo is of, None for a user's repo: nobody can make one with a dot in its name."""
+    return repo.removesuffix(_META) if repo.endswith(_META) else None
+
+
+def check_existing_repo(name: str) -> str:
+    """Return `name` if a repo can have it, one of the system included, else raise InvalidName."""
+    check_name("repo", find_meta_owner(name) or name)
     return name
 
 
@@ -154,7 +171,7 @@ def parse_reference(text: str) -> Reference:
     repo, _, revision = head.partition("@")
     if not repo:
         raise InvalidRequest(f'invalid format "{text}": repo cannot be empty')
-    check_name("repo", repo)
+    check_existing_repo(repo)
     branch, _, commit = revision.partition("=")
     revision = commit or branch or DEFAULT_BRANCH
     return Reference(repo, revision, clean_path(path) + _trailing_slash(path) if colon else None)
@@ -177,10 +194,13 @@ def parse_bucket(name: str) -> BucketName:
     """Parse a bucket of the global gateway; raises InvalidName for anything else.
 
     A first part with the shape of a global id is a commit, whatever branches there are (as in Pachyderm's
-    `bucketNameToCommit`).
+    `bucketNameToCommit`). A system repo is named with its branch: `branch.pipeline.meta`, for `pipeline.meta` is a branch
+    of a repo called meta.
     """
     parts = name.split(".")
     commit = CommitId(parts.pop(0)) if is_commit_id(parts[0]) and len(parts) > 1 else None
+    if len(parts) == 3 and parts[2] == _META[1:] and all(_NAME.fullmatch(part) for part in parts):
+        return BucketName(meta_repo(parts[1]), parts[0], commit)
     if len(parts) > 2 or not all(_NAME.fullmatch(part) for part in parts):
         raise InvalidName(f'invalid bucket name "{name}"')
     return BucketName(parts[-1], parts[0] if len(parts) == 2 else DEFAULT_BRANCH, commit)

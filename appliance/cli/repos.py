@@ -38,16 +38,19 @@ def inspect_repo(repo: str, style: Style) -> None:
 
 @verbs.list_.command("repo")
 @click.argument("repo", required=False)
-@click.option("--all", "everything", is_flag=True, help="Those of the system too; there are none here.")
-@click.option("--type", "kind", default="user", metavar="TYPE", help="Only those of a type; here all are of type user.")
+@click.option("--all", "everything", is_flag=True, help="Those of every type.")
+@click.option("--type", "kind", default="user", metavar="TYPE", help="Only those of a type, user (default) or meta.")
 @styled
 def list_repo(repo: str | None, everything: bool, kind: str, style: Style) -> None:
-    """List all repos, newest first, or one."""
-    found = [call("inspect_repo", repo=repo)] if repo is not None else iterate("list_repo")
+    """List all repos of users, newest first, or one repo.
+
+    Those of type meta show what the datums of a pipeline saw and wrote, and are called PIPELINE.meta.
+    """
+    found = [call("inspect_repo", repo=repo)] if repo is not None else iterate("list_repo", kind="" if everything else kind)
     print_list(
         style,
         _HEADER,
-        found if everything or kind in ("user", "") else [],
+        found,
         lambda repo: (repo["name"], style.when(repo["created_ns"]), size(repo["size_bytes"]), repo["description"]),
     )
 

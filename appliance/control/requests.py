@@ -124,7 +124,8 @@ def _check_egress(egress: Egress) -> None:
 def _new_pipeline(spec: Spec) -> NewPipeline:
     now_ns = time.time_ns()
     read = leaves(spec.input)
-    inputs = [(leaf.repo, leaf.branch) for leaf in read]
+    inputs = [(leaf.source, leaf.branch) for leaf in read]
+    heard = {(leaf.source, leaf.branch) for leaf in read if not leaf.propagation_spec.never}
     return NewPipeline(
         name=spec.name,
         spec=to_json(spec),
@@ -132,7 +133,8 @@ def _new_pipeline(spec: Spec) -> NewPipeline:
         output_branch=spec.output_branch,
         inputs=inputs,
         salt=spec.salt or secrets.token_hex(16),
-        triggers=[(leaf.repo, leaf.branch, _trigger(leaf.trigger)) for leaf in read if leaf.trigger is not None],
+        quiet=[branch for branch in inputs if branch not in heard],
+        triggers=[(leaf.source, leaf.branch, _trigger(leaf.trigger)) for leaf in read if leaf.trigger is not None],
         crons=[_new_cron(cron, now_ns) for cron in crons_of(spec.input)],
     )
 

@@ -61,9 +61,13 @@ class Streams:
     def __init__(self, *, strict: bool = False) -> None:
         self._strict = strict
 
-    def list_repo(self, db: Db) -> Iterator[repos.Repo]:
-        """All repos, newest first."""
-        yield from repos.iter_repos(db)
+    def list_repo(self, db: Db, kind: str = "user") -> Iterator[repos.Repo]:
+        """All repos of a type, or with an empty one of every type, newest first."""
+        if kind not in ("", "user", "meta"):
+            raise InvalidRequest(f'there are no repos of type "{kind}", only of user and meta')
+        for system in (True, False):
+            if kind in ("", "meta" if system else "user"):
+                yield from repos.iter_repos(db, system=system)
 
     def list_staged(self, db: Db) -> Iterator[dict[str, object]]:
         """What was changed through the mount and waits for its commit."""

@@ -293,4 +293,4 @@ class RepoBackend(UploadBackend, SettingsBackend, Refusals, S3Backend):  # type:
 
 
 def _has_bytes(content: Content) -> bool:
-    return content.blob_id is not None or content.list_id is not None
+    return content.blob_id is not None or content.list_id is not None or content.data is not None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from appliance.errors import BranchNotFound, CommitNotFound, InvalidName, InvalidRequest, NotFound, NotWritable
 from appliance.gateway.buckets import ENABLED, Bucket, OpenBucket, Placed, ReadOnlyBucket
 from appliance.gateway.errors import S3Error, invalid_argument, no_such_bucket, no_such_version, not_implemented
-from appliance.names import DEFAULT_BRANCH, BucketName, CommitId, check_new_bucket, parse_bucket
+from appliance.names import DEFAULT_BRANCH, BucketName, CommitId, check_new_bucket, find_meta_owner, parse_bucket
 from appliance.store import commits, files, history, repos, snapshots, versions
 from appliance.store.blobs import Content
 from appliance.store.database import Db
@@ -176,6 +176,12 @@ def _parse_branch_bucket(name: str) -> BucketName:
 
 
 def _open_bucket(db: Db, name: str, parsed: BucketName) -> BranchBucket | CommitBucket:
+    found = _find_bucket(db, name, parsed)
+    # What datums saw has no versions of its own.
+    return replace(found, versioned=False, versioning=None) if find_meta_owner(found.repo) is not None else found
+
+
+def _find_bucket(db: Db, name: str, parsed: BucketName) -> BranchBucket | CommitBucket:
     if parsed.commit is None:
         return BranchBucket(name, parsed.repo, parsed.branch, repos.get_branch_created_ns(db, parsed.repo, parsed.branch))
     commits.get_commit(db, parsed.repo, parsed.commit)

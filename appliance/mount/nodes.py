@@ -213,12 +213,14 @@ def _describe_directory(db: Db, directory: Directory, snapshot: Snapshot) -> Fou
         return Found(directory, repos.get_repo(db, directory.repo).created_ns)
     if commit.finished_ns is None:
         return Found(directory, commit.started_ns, name_lasts=directory.path == "/", attributes_last=False)
-    return Found(directory, commit.finished_ns)
+    # What datums saw goes with their job, and nobody tells the kernel.
+    lasts = directory.path == "/" or not snapshot.is_made_up
+    return Found(directory, commit.finished_ns, name_lasts=lasts)
 
 
 def _describe_file(entry: Entry, snapshot: Snapshot) -> Found:
     is_open = snapshot.commit is not None and snapshot.commit.is_open
-    return Found(File(entry), entry.modified_ns, name_lasts=not is_open)
+    return Found(File(entry), entry.modified_ns, name_lasts=not is_open and not snapshot.is_made_up)
 
 
 def _find_top(db: Db, top: Top) -> Found | None:

@@ -74,7 +74,7 @@ def iter_datums(
     """
 
     def source(leaf: PfsInput) -> Iterator[DatumInput]:
-        if commit := commits.get((leaf.repo, leaf.branch)):
+        if commit := commits.get((leaf.source, leaf.branch)):
             yield from (_datum_input(leaf, commit, match) for match in matches(leaf))
 
     for row in _rows(sort_input(tree), source):
@@ -127,7 +127,7 @@ def _pfs_path(item: DatumInput) -> str:
 def _datum_input(leaf: PfsInput, commit: str, match: Match) -> DatumInput:
     return DatumInput(
         name=leaf.name,
-        repo=leaf.repo,
+        repo=leaf.source,
         branch=leaf.branch,
         commit=commit,
         path=match.path,

@@ -20,7 +20,7 @@ def iter_planned(read: Read, tree: Input, pinned: Pinned, salt: str) -> Iterator
 
     def matches(leaf: PfsInput) -> Iterator[Match]:
         with read() as db:
-            snapshot = snapshots.open_commit(db, pinned[leaf.repo, leaf.branch])
+            snapshot = snapshots.open_commit(db, pinned[leaf.source, leaf.branch])
             for found in matching.iter_matches(db, snapshot, compile_glob(leaf.glob)):
                 yield Match(found.path, found.digest, found.size_bytes, found.is_dir, found.captures)
 
@@ -31,8 +31,8 @@ def pin_heads(db: Db, tree: Input) -> Pinned:
     """Return what readers of an input's branches see now; a branch that is missing has nothing. Raises RepoNotFound."""
     pinned = {}
     for leaf in leaves(tree):
-        if repos.find_branch_id(db, leaf.repo, leaf.branch) is None:  # creating the pipeline would make it, empty
+        if repos.find_branch_id(db, leaf.source, leaf.branch) is None:  # creating the pipeline would make it, empty
             continue
-        if commit := commits.find_readable(db, commits.get_head(db, leaf.repo, leaf.branch)):
-            pinned[leaf.repo, leaf.branch] = commit
+        if commit := commits.find_readable(db, commits.get_head(db, leaf.source, leaf.branch)):
+            pinned[leaf.source, leaf.branch] = commit
     return pinned

@@ -192,10 +192,10 @@ def _pin_inputs(db: Db, job: Job, spec: Spec) -> dict[tuple[str, str], commits.C
     made_from = commits.list_direct_provenance(db, job.commit_row)
     pinned = {}
     for leaf in leaves(spec.input):
-        of_repo = [commit for commit in made_from if commit.repo == leaf.repo]
+        of_repo = [commit for commit in made_from if commit.repo == leaf.source]
         of_branch = [commit for commit in of_repo if commit.branch == leaf.branch]
         if found := of_branch or of_repo:
-            pinned[leaf.repo, leaf.branch] = found[0]
+            pinned[leaf.source, leaf.branch] = found[0]
     return pinned
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from appliance.errors import Conflict, InvalidRequest, NotAuthorized, NotFound
+from appliance.names import find_meta_owner
 from appliance.store import commits
 from appliance.store.database import Db
 
@@ -254,7 +255,8 @@ def get_level(db: Db, subject: str | None, repo: str) -> Level:
         SELECT role FROM auth_roles WHERE subject IN (?1, ?2) AND
             (repo_id IS NULL OR repo_id = (SELECT id FROM repos WHERE name = ?3 AND kind = 'user'))
     """
-    return _highest(role for (role,) in db.execute(sql, (subject, EVERYBODY, repo)))
+    of = find_meta_owner(repo) or repo  # who may read an output may see how it came to be, as in Pachyderm
+    return _highest(role for (role,) in db.execute(sql, (subject, EVERYBODY, of)))
 
 
 def list_readable(db: Db, subject: str | None) -> set[str] | None:

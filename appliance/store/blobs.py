@@ -322,13 +322,15 @@ def _sync_directory(directory: Path) -> None:
 class Content:
     """The bytes of a file version: one blob (`blob_id`) or several in order (`list_id`).
 
-    `etag` is S3's, unquoted: hex MD5, or `<hex>-<parts>` for what has another.
+    `etag` is S3's, unquoted: hex MD5, or `<hex>-<parts>` for what has another. `data` is there instead for what was only made
+    up, and is nowhere.
     """
 
     size_bytes: int
     etag: str
     blob_id: int | None = None
     list_id: int | None = None
+    data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +361,14 @@ def etag_of(digest: Digest, md5: bytes) -> str:
     which clients know that it is no MD5.
     """
     return md5.hex() if md5 else f"{digest[:16].hex()}-1"
+
+
+def settle(db: Db, content: Content) -> Content:
+    """Return content that a row can refer to: the same, or the blob of bytes that were nowhere yet."""
+    if content.data is None:
+        return content
+    digest, md5 = Digest(hashlib.sha256(content.data).digest()), bytes.fromhex(content.etag)
+    return record(db, StagedBlob(content.size_bytes, digest, md5, content.data, None))
 
 
 def next_id(table: str) -> str:
@@ -428,7 +438,7 @@ def _cut(db: Db, content: Content, offset: int, size_bytes: int) -> Iterator[tup
     """Yield the (blob, offset, size) pieces of a range of some content; empty ranges have none."""
     end = offset + size_bytes
     position = 0
-    for blob_id, blob_offset, size in _pieces(db, content):
+    for blob_id, blob_offset, size in _pieces(db, settle(db, content)):
         start, stop = max(offset, position), min(end, position + size)
         if start < stop:
             yield blob_id, blob_offset + start - position, stop - start
@@ -448,6 +458,8 @@ def _is_whole_blob(db: Db, blob_id: int, offset: int, size_bytes: int) -> bool:
 
 def get_digest(db: Db, content: Content) -> Digest:
     """Return the digest that stands for the bytes of some content."""
+    if content.data is not None:
+        return Digest(hashlib.sha256(content.data).digest())
     if content.blob_id is not None:
         return Digest(db.value("SELECT digest FROM blobs WHERE id = ?", (content.blob_id,)))
     return Digest(db.value("SELECT digest FROM extent_lists WHERE id = ?", (content.list_id,)))
@@ -459,6 +471,8 @@ def list_extents(db: Db, blobs: Blobs, content: Content) -> list[Extent]:
     Raises StoreDamaged if any of them are known to be damaged, missing or too few, so that nobody sends what is wrong: small
     blobs are hashed, which costs less than reading them; files are measured.
     """
+    if content.data is not None:
+        return [Extent(0, content.size_bytes, content.data, None)]
     extents = []
     for blob_id, offset, size_bytes in _pieces(db, content):
         row = db.row("SELECT digest, size_bytes, data FROM blobs WHERE id = ?", (blob_id,))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from appliance.errors import InvalidName, InvalidPath, PathConflict, StoreDamaged
-from appliance.names import check_name, check_path
+from appliance.names import check_name, check_path, find_meta_owner
 from appliance.store import Store, commits, diffs, files, snapshots, triggers
 from appliance.store.bytecheck import Source, check_blobs, check_lists
 from appliance.store.commits import Commit
@@ -105,7 +105,11 @@ def _by_rules(rules: Iterable[str]) -> _Look:
 
 def _look_at_repos(db: Db, low: int, high: int) -> Iterator[str]:
     sql = "SELECT name FROM repos WHERE id > ? AND id <= ? AND kind = 'user'"
-    yield from _look_at_names("repo", (name for (name,) in db.execute(sql, (low, high))))
+    for (name,) in db.execute(sql, (low, high)).fetchall():
+        owner = find_meta_owner(name)
+        yield from _look_at_names("repo", iter([owner or name]))
+        if owner is not None and not db.value("SELECT 1 FROM pipelines WHERE name = ?", (owner,)):
+            yield f"repo {name} is there without its pipeline"
 
 
 def _look_at_branches(db: Db, low: int, high: int) -> Iterator[str]:
@@ -185,6 +189,8 @@ def _look_at_sizes(db: Db, low: int, high: int) -> Iterator[str]:
         commit = commits.get_by_row(db, row)
         if commit.is_open and commit.origin == "AUTO":
             continue  # counted when its job ends
+        if find_meta_owner(commit.repo) is not None:
+            continue  # what it shows takes no space, and is counted where it is
         try:
             counted = "{} bytes in {} files".format(*_count(db, commit))
         except Exception as error:

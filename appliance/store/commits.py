@@ -10,7 +10,7 @@ from appliance.errors import (
     Conflict,
     RepoNotFound,
 )
-from appliance.names import CommitId, Revision, is_commit_id, parse_revision
+from appliance.names import CommitId, Revision, is_commit_id, meta_repo, parse_revision
 from appliance.store.database import Db
 
 Origin = Literal["USER", "AUTO"]
@@ -117,6 +117,13 @@ def find_in_set(db: Db, repo_id: int, commit_id: CommitId) -> Commit | None:
         )
     """
     row = db.row(upstream + _SELECT + "JOIN up ON up.id = c.id WHERE c.repo_id = ?", (bytes.fromhex(commit_id), repo_id))
+    return Commit(*row) if row else None
+
+
+def find_meta(db: Db, pipeline: str, job_id: CommitId) -> Commit | None:
+    """Return the commit that shows the datums of a job, None if there is none: the job is older than such commits."""
+    sql = _SELECT + "WHERE r.name = ? AND c.global_id = ?"
+    row = db.row(sql, (meta_repo(pipeline), bytes.fromhex(job_id)))
     return Commit(*row) if row else None
 
 

@@ -282,6 +282,11 @@ _PIPELINES = (
     WHERE {_PIPELINE} AND (r.kind IS NOT 'user' OR r.name IS NOT p.name)
     """,
     f"""
+    SELECT 'pipeline ' || p.name || ' has no branch for what its datums saw' FROM pipelines p
+    LEFT JOIN branches b ON b.id = p.meta_branch_id LEFT JOIN repos r ON r.id = b.repo_id
+    WHERE {_PIPELINE} AND (r.kind IS NOT 'user' OR r.name IS NOT p.name || '.meta')
+    """,
+    f"""
     SELECT 'commit ' || name || '@' || id || ' holds ' || file_count || ' files and its datums wrote ' || written FROM (
         SELECT p.name, lower(hex(c.global_id)) AS id, c.file_count, c.size_bytes,
             (SELECT count(*) {_WRITTEN}) AS written, (SELECT coalesce(sum(f.size_bytes), 0) {_WRITTEN}) AS size

@@ -34,7 +34,7 @@ def add_datums(db: Db, job: Job, first: int, datums: Sequence[NewDatum], *, skip
     base = _find_base(db, job) if skip else None
     sql = "INSERT INTO datums (job_id, position, datum_id, hash, state, inputs, output_of) VALUES (?, ?, ?, ?, ?, ?, ?)"
     for position, datum in enumerate(datums, first):
-        output = _find_output(db, base, datum.hash)
+        output = _find_output(db, base, datum)
         state = "waiting" if output is None else "skipped"
         db.execute(sql, (job.row, position, datum.datum_id, datum.hash, state, datum.inputs, output))
 
@@ -48,9 +48,9 @@ def _find_base(db: Db, job: Job) -> int | None:
     return found
 
 
-def _find_output(db: Db, base: int | None, digest: bytes) -> int | None:
-    sql = "SELECT output_of FROM datums WHERE job_id = ? AND hash = ? AND state IN ('success', 'skipped')"
-    found: int | None = db.value(sql, (base, digest)) if base is not None else None
+def _find_output(db: Db, base: int | None, datum: NewDatum) -> int | None:
+    sql = "SELECT output_of FROM datums WHERE job_id = ? AND datum_id = ? AND hash = ? AND state IN ('success', 'skipped')"
+    found: int | None = db.value(sql, (base, datum.datum_id, datum.hash)) if base is not None else None
     return found
 
 
@@ -150,7 +150,7 @@ def put_datum_file(
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     """
     now_ns = time.time_ns()
-    db.execute(sql, (datum_row, path, int(kind), now_ns, *snapshots.pack(content, metadata)))
+    db.execute(sql, (datum_row, path, int(kind), now_ns, *snapshots.pack(blobs.settle(db, content), metadata)))
     return now_ns
 
 

@@ -22,6 +22,9 @@ Change = tuple[Entry | None, Entry | None]
 
 def iter_diff(db: Db, old: Snapshot, new: Snapshot, path: str = "/") -> Iterator[Change]:
     """Yield what differs at or below `path`, in order of paths."""
+    if old.is_made_up or new.is_made_up:
+        yield from iter_diff_moved(db, old, path, new, path)
+        return
     for changed in _iter_changed_paths(db, old, new, path):
         before, after = snapshots.find(db, old, changed), snapshots.find(db, new, changed)
         if (before is not None or after is not None) and not is_same(db, before, after):

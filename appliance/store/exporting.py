@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from appliance.errors import StoreDamaged
+from appliance.errors import InvalidRequest, StoreDamaged
+from appliance.names import find_meta_owner
 from appliance.store import Store, commits, damage
 from appliance.store.archive import BLOBS, DATABASE, END, FORMAT, MANIFEST, Member, header, padding
 from appliance.store.blobs import READ_BYTES, Digest
@@ -104,6 +105,8 @@ def _write_database(store: Store, aside: Path, repos: Sequence[str]) -> list[str
 
 def _check_repo(db: Db, name: str) -> str:
     commits.get_repo_id(db, name)
+    if pipeline := find_meta_owner(name):
+        raise InvalidRequest(f"repo {name} can not be exported without pipeline {pipeline}: export everything")
     return name
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from appliance.errors import InvalidPath, InvalidRequest, PathConflict
 from appliance.names import check_path, parents
-from appliance.store.blobs import Content, join, joined_etag
+from appliance.store.blobs import Content, join, joined_etag, settle
 from appliance.store.commits import Commit
 from appliance.store.database import Db
 from appliance.store.listings import is_directory
@@ -151,6 +151,7 @@ def _replace(
     db: Db, commit: Commit, snapshot: Snapshot, path: str, kind: Kind, content: Content, metadata: Metadata | None
 ) -> Entry:
     """End the version of a path that holds now and begin another (or, with NOTHING, none)."""
+    content = settle(db, content)
     before = find(db, snapshot, path)
     line, seq, now_ns, row = commit.line, commit.seq, time.time_ns(), 0
     is_fork = len(snapshot.places) > 1

@@ -8,7 +8,7 @@ from appliance.errors import (
     NotWritable,
     OutputBranch,
 )
-from appliance.names import Revision, check_name, is_commit_id, parse_revision
+from appliance.names import Revision, check_name, find_meta_owner, is_commit_id, parse_revision
 from appliance.store.commits import COLUMNS, Commit, get_by_row, get_commit, get_repo_id, iter_ancestors
 from appliance.store.database import Db
 from appliance.store.propagation import IS_OUTPUT, append, new_set_id, note_heads, propagate, set_head
@@ -48,7 +48,14 @@ def start_commit(db: Db, repo: str, branch: str, *, description: str = "", paren
     return _start(db, repo, branch, target, chosen, description)
 
 
+def check_user_repo(repo: str) -> None:
+    """Raise OutputBranch for a repo of the system, in which only jobs make commits and branches."""
+    if pipeline := find_meta_owner(repo):
+        raise OutputBranch(f"repo {repo} can not be changed: it shows what the datums of pipeline {pipeline} saw and wrote")
+
+
 def _start(db: Db, repo: str, branch: str, target: _Target, parent: Commit | None, description: str = "") -> Commit:
+    check_user_repo(repo)
     if target.is_output:
         raise OutputBranch(f"cannot start a commit on an output branch: {repo}@{branch}")
     if target.head is not None and target.head.is_open:
@@ -100,7 +107,8 @@ def _finish(db: Db, commit: Commit, description: str = "", error: str | None = N
 def finish_user_commit(db: Db, repo: str, revision: str, *, description: str = "") -> Commit:
     """Finish what `start_commit` began. Raises NotWritable for finished commits, OutputBranch for a pipeline's."""
     commit = get_commit(db, repo, revision)
-    if commit.is_open and db.value("SELECT 1 FROM jobs WHERE commit_id = ?", (commit.row,)):
+    made = find_meta_owner(repo) is not None or db.value("SELECT 1 FROM jobs WHERE commit_id = ?", (commit.row,))
+    if commit.is_open and made:
         raise OutputBranch("cannot finish a pipeline output or meta commit, use 'stop job' instead")
     finish_commit(db, commit, description=description)
     return get_by_row(db, commit.row)
@@ -108,6 +116,7 @@ def finish_user_commit(db: Db, repo: str, revision: str, *, description: str = "
 
 def check_branch_writable(db: Db, repo: str, branch: str) -> None:
     """Raise OutputBranch if only a pipeline writes to a branch; RepoNotFound. A branch that is not there can be made."""
+    check_user_repo(repo)
     if _find_target(db, repo, branch).is_output:
         raise OutputBranch(f"cannot start a commit on an output branch: {repo}@{branch}")
 

@@ -80,7 +80,15 @@ _ROWS: tuple[tuple[str, Mapping[str, str], str], ...] = (
     ),
     ("forgotten_versions", {"line_id": "line_id + :lines"}, "line_id"),
     ("object_parts", {"list_id": "list_id + :extent_lists"}, "list_id"),
-    ("pipelines", {"id": "id + :pipelines", "branch_id": "branch_id + :branches"}, "id"),
+    (
+        "pipelines",
+        {
+            "id": "id + :pipelines",
+            "branch_id": "branch_id + :branches",
+            "meta_branch_id": "meta_branch_id + :branches",
+        },
+        "id",
+    ),
     ("pipeline_versions", {"pipeline_id": "pipeline_id + :pipelines"}, "pipeline_id"),
     ("cron_inputs", {"id": "NULL", "pipeline_id": "pipeline_id + :pipelines"}, "id"),
     (

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from appliance.errors import AlreadyExists, Conflict, PipelineNotFound
-from appliance.names import check_name
+from appliance.names import check_name, meta_repo
 from appliance.store import crons, propagation, repos, running, triggers
 from appliance.store.crons import Cron
 from appliance.store.database import Db
@@ -71,7 +71,10 @@ def get_spec(db: Db, pipeline: str, version: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class NewPipeline:
-    """What a pipeline is made of, as far as the store cares: `inputs` are branches, `triggers` those of some of them."""
+    """What a pipeline is made of, as far as the store cares: `inputs` are branches, `triggers` those of some of them.
+
+    What comes to `quiet` inputs starts no jobs.
+    """
 
     name: str
     spec: bytes
@@ -79,6 +82,7 @@ class NewPipeline:
     output_branch: str
     inputs: Sequence[tuple[str, str]]
     salt: str
+    quiet: Sequence[tuple[str, str]] = ()
     triggers: Sequence[tuple[str, str, Trigger]] = ()
     crons: Sequence[Cron] = ()
 
@@ -93,28 +97,38 @@ def create_pipeline(db: Db, new: NewPipeline) -> None:
     if repos.exists(db, new.name):
         raise AlreadyExists(f'pipeline "{new.name}" cannot be created because a repo with the same name already exists')
     repos.create_repo(db, new.name, description=f"Output repo for pipeline {new.name}.")
-    branch_id = _make_output_branch(db, new)
-    sql = "INSERT INTO pipelines (name, branch_id, version, salt, created_ns) VALUES (?, ?, 1, ?, ?)"
-    row = db.execute(sql, (new.name, branch_id, new.salt, time.time_ns())).lastrowid
+    repos.insert_repo(db, meta_repo(new.name), f"Meta repo for pipeline {new.name}.")
+    branches = _make_branch(db, new.name, new.output_branch), _make_branch(db, meta_repo(new.name), new.output_branch)
+    sql = "INSERT INTO pipelines (name, branch_id, meta_branch_id, version, salt, created_ns) VALUES (?, ?, ?, 1, ?, ?)"
+    row = db.execute(sql, (new.name, *branches, new.salt, time.time_ns())).lastrowid
     assert row is not None
-    _connect(db, row, branch_id, new)
+    _connect(db, row, new)
     _record_version(db, row, 1, new.spec)
-    _start_set(db, branch_id)
+    start_set(db, row)
 
 
-def _connect(db: Db, row: int, branch_id: int, new: NewPipeline) -> None:
-    """Make what the pipeline reads what its output branch is made from; input branches and cron repos that lack are made."""
+def _connect(db: Db, row: int, new: NewPipeline) -> None:
+    """Make what the pipeline reads what its branches are made from; input branches and cron repos that lack are made."""
     crons.set_crons(db, row, new.name, new.crons)
     for repo, branch, trigger in new.triggers:
         triggers.set_trigger(db, repos.ensure_branch(db, repo, branch), trigger)
-    repos.set_provenance(db, branch_id, [repos.ensure_branch(db, repo, branch) for repo, branch in new.inputs])
+    inputs = [repos.ensure_branch(db, repo, branch) for repo, branch in new.inputs]
+    quiet = {repos.ensure_branch(db, repo, branch) for repo, branch in new.quiet}
+    for branch_id in list_branches(db, row):
+        repos.set_provenance(db, branch_id, inputs)
+        propagation.set_quiet(db, branch_id, quiet)
 
 
-def _make_output_branch(db: Db, new: NewPipeline) -> int:
-    """Make the branch with an empty commit that nobody made: readers find nothing before the first job has ended."""
-    check_name("branch", new.output_branch)
-    commit = repos.make_empty_commit(db, new.name, new.output_branch, "before the first job")
-    return propagation.set_head(db, commit, new.output_branch)
+def _make_branch(db: Db, repo: str, branch: str) -> int:
+    """Make a branch with an empty commit that nobody made: readers find nothing before the first job has ended."""
+    check_name("branch", branch)
+    commit = repos.make_empty_commit(db, repo, branch, "before the first job")
+    return propagation.set_head(db, commit, branch)
+
+
+def list_branches(db: Db, row: int) -> list[int]:
+    """Return the branches that get a commit from each job of a pipeline: its output, and what shows its datums."""
+    return list(db.row("SELECT branch_id, meta_branch_id FROM pipelines WHERE id = ?", (row,)))
 
 
 def update_pipeline(db: Db, new: NewPipeline, *, reprocess: bool = False) -> None:
@@ -125,15 +139,14 @@ def update_pipeline(db: Db, new: NewPipeline, *, reprocess: bool = False) -> Non
     old = get_pipeline(db, new.name)
     if old.branch != new.output_branch:
         raise Conflict(f'the output branch of pipeline "{new.name}" is {old.branch} and can not change')
-    branch_id = db.value("SELECT branch_id FROM pipelines WHERE id = ?", (old.row,))
-    _connect(db, old.row, branch_id, new)
+    _connect(db, old.row, new)
     salt = new.salt if reprocess else old.salt
     version = old.version + 1
     db.execute("UPDATE pipelines SET version = ?, salt = ? WHERE id = ?", (version, salt, old.row))
     _record_version(db, old.row, version, new.spec)
     kill_jobs(db, old.row, "all jobs killed because pipeline was updated")
     if not old.stopped:
-        _start_set(db, branch_id)
+        start_set(db, old.row)
 
 
 def _record_version(db: Db, pipeline_row: int | None, version: int, spec: bytes) -> None:
@@ -141,9 +154,9 @@ def _record_version(db: Db, pipeline_row: int | None, version: int, spec: bytes)
     db.execute(sql, (pipeline_row, version, spec, time.time_ns()))
 
 
-def _start_set(db: Db, branch_id: int) -> None:
-    """Open the commit of a new set on a branch and on everything downstream of it."""
-    propagation.propagate(db, [], propagation.new_set_id(db), due=[branch_id])
+def start_set(db: Db, row: int) -> None:
+    """Open the commits of a new set on a pipeline's branches and on everything downstream of them."""
+    propagation.propagate(db, [], propagation.new_set_id(db), due=list_branches(db, row))
 
 
 def kill_jobs(db: Db, pipeline_row: int, reason: str) -> None:
@@ -162,7 +175,7 @@ def set_stopped(db: Db, name: str, stopped: bool) -> None:
     if stopped:
         kill_jobs(db, pipeline.row, "all jobs killed because pipeline was stopped")
     else:
-        _start_set(db, db.value("SELECT branch_id FROM pipelines WHERE id = ?", (pipeline.row,)))
+        start_set(db, pipeline.row)
 
 
 def delete_pipeline(db: Db, name: str, *, keep_repo: bool = False, force: bool = False) -> None:
@@ -174,7 +187,7 @@ def delete_pipeline(db: Db, name: str, *, keep_repo: bool = False, force: bool =
     pipeline = get_pipeline(db, name)
     ticks = crons.list_repos(db, pipeline.row)
     kill_jobs(db, pipeline.row, "pipeline was deleted")
-    branch_id = db.value("SELECT branch_id FROM pipelines WHERE id = ?", (pipeline.row,))
+    branches = list_branches(db, pipeline.row)
     db.execute(
         "UPDATE datums SET output_of = NULL WHERE job_id IN (SELECT id FROM jobs WHERE pipeline_id = ?)",
         (pipeline.row,),
@@ -183,8 +196,8 @@ def delete_pipeline(db: Db, name: str, *, keep_repo: bool = False, force: bool =
     db.execute(f"DELETE FROM uploads WHERE target IN ({sql})", (pipeline.row,))
     db.execute("DELETE FROM pipelines WHERE id = ?", (pipeline.row,))
     db.changes.garbage = True
-    db.execute("DELETE FROM branch_provenance WHERE branch_id = ?", (branch_id,))
-    for repo in (*([] if keep_repo else [name]), *ticks):
+    db.execute("DELETE FROM branch_provenance WHERE branch_id IN (?, ?)", tuple(branches))
+    for repo in (*([] if keep_repo else [name]), meta_repo(name), *ticks):
         if force:
             repos.cut_off_readers(db, repo)
         repos.delete_repo(db, repo, force=force)

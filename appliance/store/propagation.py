@@ -114,14 +114,15 @@ def propagate(db: Db, moved: Iterable[int], commit_id: CommitId, *, due: Iterabl
     """Open a commit of the set `commit_id` on every branch downstream of those that moved, upstream first.
 
     Branches that are `due` get one too, and so does what is downstream of them. The branch of a stopped pipeline gets none,
-    and neither does what is downstream of nothing else. In a joint set all this waits for its end.
+    and neither does one that is never made again for the upstream branch, nor what is downstream of nothing else. In a joint
+    set all this waits for its end.
     """
     if db.commit_set is not None:
         db.commit_set.moved.update(moved)
         db.commit_set.due.update(due)
         return
     own = set(due)
-    downstream = list_downstream(db, own.union(moved), through_stopped=False)
+    downstream = list_downstream(db, own.union(moved), awake=True)
     for branch_id in (*sorted(own.difference(downstream)), *downstream):
         make_auto_commit(db, branch_id, commit_id)
 
@@ -152,10 +153,17 @@ def _record_provenance(db: Db, branch_id: int, commit_row: int) -> None:
     db.execute(sql, (commit_row, branch_id))
 
 
-def list_downstream(db: Db, moved: Iterable[int], *, through_stopped: bool = True) -> list[int]:
-    """Return the branches downstream of `moved`, each after all of its own upstream ones."""
+_AWAKE = """
+    AND NOT p.never AND p.branch_id NOT IN (
+        SELECT branch_id FROM pipelines WHERE stopped
+        UNION SELECT meta_branch_id FROM pipelines WHERE stopped AND meta_branch_id IS NOT NULL)
+"""
+
+
+def list_downstream(db: Db, moved: Iterable[int], *, awake: bool = False) -> list[int]:
+    """Return the branches downstream of `moved`, or of these those that are `awake` to it, each after its upstream ones."""
     ids = ", ".join(str(int(branch)) for branch in moved)
-    running = "" if through_stopped else "AND p.branch_id NOT IN (SELECT branch_id FROM pipelines WHERE stopped)"
+    running = _AWAKE if awake else ""
     sql = f"""
         WITH RECURSIVE down(id, depth) AS (
             SELECT p.branch_id, 1 FROM branch_provenance p WHERE p.upstream_id IN ({ids}) {running}
@@ -177,6 +185,13 @@ def list_upstream(db: Db, branch_id: int) -> list[int]:
         SELECT id FROM up
     """
     return [row[0] for row in db.execute(sql, (branch_id,))]
+
+
+def set_quiet(db: Db, branch_id: int, upstream: Iterable[int]) -> None:
+    """Let a branch not be made again for what comes to some of its upstream branches; for the others it is."""
+    db.execute("UPDATE branch_provenance SET never = 0 WHERE branch_id = ?", (branch_id,))
+    sql = "UPDATE branch_provenance SET never = 1 WHERE branch_id = ? AND upstream_id = ?"
+    db.executemany(sql, ((branch_id, source) for source in upstream))
 
 
 # Whether only propagation writes to a branch `b`.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from appliance.errors import AlreadyExists, BranchNotFound, Conflict, InvalidRequest, NotFound, OutputBranch
-from appliance.names import check_name, new_commit_id
+from appliance.names import check_name, find_meta_owner, new_commit_id
 from appliance.store import commits, history, propagation, snapshots
 from appliance.store.database import Db
 from appliance.store.triggers import Trigger, find_trigger, set_trigger
@@ -44,6 +44,11 @@ def create_repo(db: Db, name: str, *, description: str = "", update: bool = Fals
             raise AlreadyExists(f"repo {name} already exists")
         db.execute("UPDATE repos SET description = ? WHERE name = ? AND kind = 'user'", (description, name))
         return
+    insert_repo(db, name, description)
+
+
+def insert_repo(db: Db, name: str, description: str) -> None:
+    """Make a repo, which may be one of the system. The name is free."""
     values = (name, description, time.time_ns())
     db.execute("INSERT INTO repos (name, description, created_ns) VALUES (?, ?, ?)", values)
     db.changes.repos = True
@@ -87,10 +92,10 @@ def get_repo(db: Db, name: str) -> Repo:
     return Repo(name, description, created_ns, size_bytes, names)
 
 
-def iter_repos(db: Db) -> Iterator[Repo]:
-    """Yield all repos, newest first (as `pachctl list repo`)."""
-    names = db.execute("SELECT name FROM repos WHERE kind = 'user' ORDER BY created_ns DESC, id DESC")
-    return (get_repo(db, name) for (name,) in names)
+def iter_repos(db: Db, *, system: bool = False) -> Iterator[Repo]:
+    """Yield all repos of users, or all of the `system`, newest first (as `pachctl list repo`)."""
+    names = db.execute("SELECT name FROM repos WHERE kind = 'user' ORDER BY created_ns DESC, id DESC").fetchall()
+    return (get_repo(db, name) for (name,) in names if (find_meta_owner(name) is not None) == system)
 
 
 def delete_repo(db: Db, name: str, *, force: bool = False) -> None:
@@ -100,7 +105,8 @@ def delete_repo(db: Db, name: str, *, force: bool = False) -> None:
     """
     repo_id = commits.get_repo_id(db, name)
     owner = "SELECT 1 FROM pipelines p JOIN branches b ON b.id = p.branch_id WHERE b.repo_id = ?"
-    if db.value(owner, (repo_id,)):
+    pipeline = find_meta_owner(name)
+    if db.value(owner, (repo_id,)) or db.value("SELECT 1 FROM pipelines WHERE name = ?", (pipeline,)):
         raise Conflict("cannot delete a repo associated with a pipeline - delete the pipeline instead")
     if force:
         _cut_off(db, [row[0] for row in db.execute("SELECT id FROM branches WHERE repo_id = ?", (repo_id,))])
@@ -175,6 +181,7 @@ def create_branch(
     CommitNotFound, InvalidRequest.
     """
     repo_id = commits.get_repo_id(db, repo)
+    history.check_user_repo(repo)
     check_name("branch", name)
     upstream = [ensure_branch(db, *source) for source in provenance]
     if upstream and trigger:
@@ -311,7 +318,7 @@ def list_all_branches(db: Db) -> list[tuple[str, str, int]]:
         SELECT r.name, b.name, r.created_ns FROM branches b JOIN repos r ON r.id = b.repo_id
         WHERE r.kind = 'user' ORDER BY b.name || '.' || r.name
     """
-    return list(db.execute(sql))
+    return [found for found in db.execute(sql) if find_meta_owner(found[0]) is None]
 
 
 def delete_branch(db: Db, repo: str, name: str, *, force: bool = False) -> None:
@@ -322,6 +329,7 @@ def delete_branch(db: Db, repo: str, name: str, *, force: bool = False) -> None:
     branch_id = find_branch_id(db, repo, name)
     if branch_id is None:
         raise BranchNotFound(f'branch "{name}" not found in repo {repo}')
+    history.check_user_repo(repo)
     if force:
         _cut_off(db, [branch_id])
     if db.value("SELECT 1 FROM branch_provenance WHERE upstream_id = ?", (branch_id,)):

@@ -20,15 +20,16 @@ def run_pipeline(db: Db, name: str, chosen: Iterable[tuple[str, str]], job_id: s
     before = commits.list_direct_provenance(db, jobs.get_job(db, name, job_id).commit_row) if job_id else []
     own = [commits.get_commit(db, repo, revision) for repo, revision in chosen]
     commit_id = propagation.new_set_id(db)
-    branch_id = _get_branch_id(db, pipeline)
-    propagation.make_auto_commit(db, branch_id, commit_id)
-    made = commits.get_head(db, name, pipeline.branch)
-    read = {commit.repo_id for commit in commits.list_direct_provenance(db, made.row)}
-    for commit in (*(commit for commit in before if commit.repo_id in read), *own):
-        if commit.repo_id not in read:
-            raise InvalidRequest(f"repo {commit.repo} is not an input of pipeline {name}")
-        _make_from(db, made, commit)
-    propagation.propagate(db, [branch_id], commit_id)
+    branches = pipelines.list_branches(db, pipeline.row)
+    for branch_id in branches:
+        propagation.make_auto_commit(db, branch_id, commit_id)
+        made = commits.get_by_row(db, db.value("SELECT head_id FROM branches WHERE id = ?", (branch_id,)))
+        read = {commit.repo_id for commit in commits.list_direct_provenance(db, made.row)}
+        for commit in (*(commit for commit in before if commit.repo_id in read), *own):
+            if commit.repo_id not in read:
+                raise InvalidRequest(f"repo {commit.repo} is not an input of pipeline {name}")
+            _make_from(db, made, commit)
+    propagation.propagate(db, branches, commit_id)
     return commit_id
 
 
@@ -40,7 +41,7 @@ def rerun_pipeline(db: Db, name: str, salt: str | None) -> None:
     pipeline = _get_running(db, name)
     if salt is not None:
         db.execute("UPDATE pipelines SET salt = ? WHERE id = ?", (salt, pipeline.row))
-    propagation.propagate(db, [], propagation.new_set_id(db), due=[_get_branch_id(db, pipeline)])
+    pipelines.start_set(db, pipeline.row)
 
 
 def _get_running(db: Db, name: str) -> Pipeline:
@@ -48,11 +49,6 @@ def _get_running(db: Db, name: str) -> Pipeline:
     if pipeline.stopped:
         raise Conflict(f'pipeline "{name}" is stopped')
     return pipeline
-
-
-def _get_branch_id(db: Db, pipeline: Pipeline) -> int:
-    branch_id: int = db.value("SELECT branch_id FROM pipelines WHERE id = ?", (pipeline.row,))
-    return branch_id
 
 
 def _make_from(db: Db, made: Commit, source: Commit) -> None:

@@ -54,6 +54,7 @@ def fail_job(db: Db, row: int, state: str, reason: str) -> None:
     if job is not None:
         drop_half_done(db, row)
         history.finish_commit(db, commits.get_by_row(db, job.commit_row), error=reason)
+        _finish_meta(db, job, error=reason)
         _end(db, row, state, reason)
 
 
@@ -69,7 +70,15 @@ def complete_job(db: Db, row: int) -> None:
     check_output(db, row)
     apply_output(db, commit, row)
     history.finish_commit(db, commit)
+    _finish_meta(db, job)
     _end(db, row, "success", "" if job.total > job.skipped else "there were no datums to process")
+
+
+def _finish_meta(db: Db, job: Job, error: str | None = None) -> None:
+    """Finish the commit that shows the job's datums; one that a set was left without is not missed."""
+    meta = commits.find_meta(db, job.pipeline, job.id)
+    if meta is not None and meta.is_open:
+        history.finish_commit(db, meta, error=error)
 
 
 def _find_unfinished(db: Db, row: int) -> Job | None:

@@ -12,6 +12,8 @@ open entries. What a line does not say about a path is what its base line said a
 """
 
 import sqlite3
+import time
+import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,6 +26,7 @@ migrations = Migrations("appliance")
 
 _INITIAL = (
     # A repo holds branches and commits. `kind` is user, or deleted while its rows wait for the collector; nobody sees those.
+    # One with a dot in its name is the system's; see `meta_repos`.
     """
     CREATE TABLE repos (
         id INTEGER PRIMARY KEY,
@@ -545,6 +548,56 @@ def cron_inputs(db: Database) -> None:
 def bucket_aliases(db: Database) -> None:
     """Repos by what S3 clients call them that know neither capitals nor underscores; see `repos.find_alias`."""
     db.conn.execute("CREATE INDEX repos_alias ON repos (replace(lower(name), '_', '-'))")
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def meta_repos(db: Database) -> None:
+    """A pipeline has a second branch, in a repo `<pipeline>.meta` that is there only for it: each job makes a commit there
+    too, with the id of its output commit. Such a commit has no entries; what it shows is read from the job's datums.
+    """
+    db.conn.execute("ALTER TABLE pipelines ADD COLUMN meta_branch_id INTEGER REFERENCES branches")
+    db.conn.execute("CREATE UNIQUE INDEX pipelines_meta ON pipelines (meta_branch_id)")
+    for row in db.conn.execute("SELECT id, name, branch_id FROM pipelines").fetchall():
+        _add_meta_repo(db.conn, *row)
+
+
+def _add_meta_repo(connection: Any, pipeline: int, name: str, output_branch: int) -> None:
+    """Give a pipeline of an earlier version its repo, with an empty commit for the branch to begin with."""
+    now_ns = time.time_ns()
+
+    def insert(sql: str, *values: Any) -> int:
+        row: int = connection.execute(sql, values).lastrowid
+        return row
+
+    sql = "INSERT INTO repos (name, description, created_ns) VALUES (?, ?, ?)"
+    repo = insert(sql, f"{name}.meta", f"Meta repo for pipeline {name}.", now_ns)
+    line = insert("INSERT INTO lines (repo_id, tip_seq) VALUES (?, 1)", repo)
+    sql = """
+        INSERT INTO commits (repo_id, line_id, seq, global_id, branch, origin, started_ns, finished_ns)
+        SELECT ?, ?, 1, ?, name, 'AUTO', ?, ? FROM branches WHERE id = ?
+    """
+    commit = insert(sql, repo, line, uuid.uuid4().bytes, now_ns, now_ns, output_branch)
+    sql = "INSERT INTO branches (repo_id, name, head_id, created_ns) SELECT ?, name, ?, ? FROM branches WHERE id = ?"
+    branch = insert(sql, repo, commit, now_ns, output_branch)
+    sql = """
+        INSERT INTO branch_provenance (branch_id, upstream_id)
+        SELECT ?, upstream_id FROM branch_provenance WHERE branch_id = ?
+    """
+    connection.execute(sql, (branch, output_branch))
+    connection.execute("UPDATE pipelines SET meta_branch_id = ? WHERE id = ?", (branch, pipeline))
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def datums_by_id(db: Database) -> None:
+    """Find a datum of a job by its id. That finds those of a hash too: equal hashes are of equal ids."""
+    db.conn.execute("DROP INDEX datums_hash")
+    db.conn.execute("CREATE INDEX datums_id ON datums (job_id, datum_id)")
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def quiet_provenance(db: Database) -> None:
+    """With `never` a branch is made from what the other one shows, and not made again because that has changed."""
+    db.conn.execute("ALTER TABLE branch_provenance ADD COLUMN never INTEGER NOT NULL DEFAULT 0")
 
 
 def migrate(connection: sqlite3.Connection) -> None:

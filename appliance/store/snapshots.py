@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import Any, ClassVar, Protocol
 
 from appliance.errors import FileNotFound
-from appliance.names import CommitId, Revision, is_commit_id, parse_revision
+from appliance.names import CommitId, Revision, find_meta_owner, is_commit_id, parse_revision
 from appliance.store.blobs import Content
 from appliance.store.commits import Commit, check_readable, find_readable, get_commit, get_head
 from appliance.store.database import Db
@@ -49,7 +49,10 @@ COLUMNS = "path, kind, size_bytes, modified_ns, etag, blob_id, list_id, metadata
 
 
 class Place(Protocol):
-    """Something that has at most one entry for a path: rows of `COLUMNS`, in path order."""
+    """Something that has at most one entry for a path: rows of `COLUMNS`, in path order.
+
+    In the place of a blob's number may be the bytes themselves, of what was made up.
+    """
 
     def find(self, db: Db, path: str) -> Any:
         """Return the row of a path or None."""
@@ -165,12 +168,22 @@ class Snapshot:
     commit: Commit | None = None
     history: tuple[tuple[int, int], ...] = ()
 
+    @property
+    def is_made_up(self) -> bool:
+        """Whether what it shows is no entry of its lines, so that these do not tell what changed."""
+        return not all(isinstance(place, Tip | Past) for place in self.places)
+
 
 EMPTY = Snapshot(())
 
 
 def open_commit(db: Db, commit: Commit) -> Snapshot:
-    """Return the snapshot of a commit; one that failed is empty."""
+    """Return the snapshot of a commit; one that failed is empty, unless it shows the datums of its job."""
+    if find_meta_owner(commit.repo) is not None:
+        # Late, for the two need each other: what a job's datums saw is in other commits.
+        from appliance.store.meta import JobFiles
+
+        return Snapshot((JobFiles(commit),), commit, ((commit.line, commit.seq),))
     if commit.error is not None:
         return Snapshot((), commit)
     return open_seq(db, commit.line, commit.seq, commit)
@@ -190,6 +203,8 @@ def open_seq(db: Db, line: int | None, seq: int, commit: Commit | None = None) -
 
 def freeze(snapshot: Snapshot) -> Snapshot:
     """Return the same files, found in a way that what the same write changes afterwards does not reach."""
+    if snapshot.is_made_up:
+        return snapshot
     return Snapshot(tuple(Past(line, seq) for line, seq in snapshot.history), snapshot.commit, snapshot.history)
 
 
@@ -210,7 +225,7 @@ def entry_of(row: tuple[Any, ...]) -> Entry:
     """Return the entry that a row of `COLUMNS` describes."""
     path, kind, size_bytes, modified_ns, etag, blob_id, list_id, metadata, number, line, from_seq = row
     text = etag.hex() if isinstance(etag, bytes) else etag or ""
-    content = Content(size_bytes, text, blob_id, list_id)
+    content = Content(size_bytes, text, *((None, None, blob_id) if isinstance(blob_id, bytes) else (blob_id, list_id)))
     return Entry(number, path, _KINDS[kind], content, modified_ns, metadata_of(metadata), line, from_seq)
 
 
@@ -225,7 +240,11 @@ def _pack_etag(etag: str) -> bytes | str:
 
 
 def pack(content: Content, metadata: Metadata | None) -> tuple[int, bytes | str, int | None, int | None, str | None]:
-    """Return (size_bytes, etag, blob_id, list_id, metadata) as the columns of entries and datum files hold them."""
+    """Return (size_bytes, etag, blob_id, list_id, metadata) as the columns of entries and datum files hold them.
+
+    Content that is nowhere yet has to be recorded before.
+    """
+    assert content.data is None
     text = json.dumps(dict(metadata), separators=(",", ":")) if metadata else None
     return content.size_bytes, _pack_etag(content.etag), content.blob_id, content.list_id, text
 

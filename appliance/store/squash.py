@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from appliance.errors import Conflict, NotWritable
 from appliance.names import CommitId, new_commit_id
-from appliance.store import commits, propagation, running, snapshots
+from appliance.store import commits, history, propagation, running, snapshots
 from appliance.store.commits import Commit
 from appliance.store.database import Db
 from appliance.store.datums import drop_datums
@@ -70,11 +70,15 @@ def _whole_set(db: Db, commit_id: CommitId) -> list[Commit]:
 
 
 def _with_subvenance(db: Db, repo: str, revision: str, verb: str, *, recursive: bool) -> list[Commit]:
+    """Return a commit and those made from it; with each output commit comes the one that shows the datums of its job."""
+    history.check_user_repo(repo)
     commit = commits.get_commit(db, repo, revision)
-    subvenance = _list_subvenance(db, commit)
+    meta = commits.find_meta(db, repo, commit.id)
+    chosen = [commit, *([meta] if meta else [])]
+    subvenance = {found.row: found for one in chosen for found in _list_subvenance(db, one)}
     if subvenance and not recursive:
         raise Conflict(f"cannot {verb} commit ({repo}@{commit.id}) with subvenance without recursive")
-    return [commit, *subvenance]
+    return [*chosen, *subvenance.values()]
 
 
 def _list_subvenance(db: Db, commit: Commit) -> list[Commit]:

@@ -14,7 +14,7 @@ from typing import Any
 from appliance.errors import UploadNotFound
 from appliance.names import CommitId, check_path
 from appliance.store import files, history
-from appliance.store.blobs import Content
+from appliance.store.blobs import Content, settle
 from appliance.store.commits import Commit
 from appliance.store.database import Db
 from appliance.store.snapshots import Metadata, find, metadata_of, open_commit, pack
@@ -51,7 +51,7 @@ def add_file(
     """
     _check(db, put_id)
     check_path(path, strict=strict)
-    size_bytes, etag, blob_id, list_id, text = pack(content, metadata)
+    size_bytes, etag, blob_id, list_id, text = pack(settle(db, content), metadata)
     sql = """
         INSERT OR REPLACE INTO staged_files (put_id, position, path, size_bytes, etag, blob_id, list_id, metadata)
         VALUES (?1, coalesce(?8, (SELECT coalesce(max(position), 0) + 1 FROM staged_files WHERE put_id = ?1)),

@@ -1,12 +1,25 @@
 """What programs read below /pfs; the first ones are Pachyderm's own tests of its mount."""
 
+import json
 import os
 import random
 from pathlib import Path
 
 import pytest
 from mount.helpers import names, put_joined, run, sha256
-from store.helpers import LARGE, create_repos, derive, finish, fork, keep, put, put_all, start
+from store.helpers import (
+    LARGE,
+    create_pipeline,
+    create_repos,
+    derive,
+    finish,
+    fork,
+    keep,
+    put,
+    put_all,
+    run_pipeline,
+    start,
+)
 
 from appliance.store import Store
 
@@ -180,3 +193,14 @@ def test_finished_commits_of_every_kind_show_the_same_tree(store: Store, mount, 
     for top in ("data", "data@master", f"data@{commit}"):
         assert names(mount.path / top / "a") == ["b", "d"]
         assert (mount.path / top / "a/d").read_bytes() == LARGE
+
+
+def test_what_datums_saw_is_read_through_the_mount(store, mount):
+    create_repos(store, "images")
+    create_pipeline(store, "edges", "images")
+    run_pipeline(store, "edges", {"one": {"/a": b"made"}})
+    mount.settle()
+    (datum,) = names(mount.path / "edges.meta/meta")
+    account = json.loads((mount.path / f"edges.meta/meta/{datum}/meta").read_text())
+    assert (account["state"], (mount.path / f"edges.meta/pfs/{datum}/out/a").read_bytes()) == ("PROCESSED", b"made")
+    assert "edges.meta" not in names(mount.path)

@@ -435,8 +435,6 @@ class TestSupport:
     @pytest.mark.parametrize(
         ("changes", "what"),
         [
-            ({"input": pfs(propagation_spec={"never": True})}, "`propagation_spec.never`"),
-            ({"input": pfs(repo_type="meta")}, '`repo_type: "meta"`'),
             ({"input": pfs(project="other")}, "projects other than `default`"),
             ({"spout": {}, "input": None}, "spouts"),
             ({"service": {}}, "services"),

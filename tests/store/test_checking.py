@@ -128,7 +128,7 @@ PLANTED = [
     ("UPDATE branches SET head_id = (SELECT commit_id FROM jobs) WHERE name = 'dev'", "points at a commit of another repo"),
     ("UPDATE branches SET head_id = 999 WHERE name = 'dev'", "refers to one of commits that does not exist"),
     ("UPDATE branches SET trigger = '{' WHERE name = 'dev'", "has a trigger that can not be read"),
-    ("INSERT INTO branch_provenance SELECT upstream_id, branch_id FROM branch_provenance", "is in its own provenance"),
+    ("INSERT INTO branch_provenance SELECT upstream_id, branch_id, 0 FROM branch_provenance", "is in its own provenance"),
     ("UPDATE entries SET until_seq = from_seq WHERE until_seq IS NOT NULL", "ends before it begins"),
     ("UPDATE entries SET until_seq = until_seq + 1 WHERE until_seq IS NOT NULL", "begins before the one before it ended"),
     ("UPDATE entries SET kind = 7 WHERE path = '/large'", "images@", "/large is of no known kind"),

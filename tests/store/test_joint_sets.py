@@ -76,7 +76,7 @@ def test_pipeline_and_its_input_get_one_job(store: Store) -> None:
 
     store.write(run)
     with store.snapshot() as db:
-        assert [c.repo for c in commits.list_set(db, commit_id)] == ["images", "edges"]
+        assert [c.repo for c in commits.list_set(db, commit_id)] == ["images", "edges", "edges.meta"]
         assert db.value("SELECT count(*) FROM jobs") == 1
 
 

@@ -21,6 +21,7 @@ from store.helpers import (
 )
 
 from appliance.errors import Conflict, InvalidRequest, PipelineNotFound
+from appliance.names import find_meta_owner
 from appliance.store import Store, commits, jobs, pipelines, repos, running
 
 
@@ -35,8 +36,9 @@ def diamond(store: Store) -> Store:
 
 
 def set_of(store: Store, commit_id: str) -> list[str]:
+    """Return the repos of a set, those of the system left out."""
     with store.snapshot() as db:
-        return [commit.repo for commit in commits.list_set(db, commit_id)]
+        return [commit.repo for commit in commits.list_set(db, commit_id) if find_meta_owner(commit.repo) is None]
 
 
 def jobs_of(store: Store, **which: str) -> list[jobs.Job]:

@@ -12,7 +12,7 @@ from msgspec import field
 
 from appliance import quantities
 from appliance.errors import InvalidRequest, InvalidSpec
-from appliance.names import DEFAULT_BRANCH
+from appliance.names import DEFAULT_BRANCH, meta_repo
 
 DEFAULT_IMAGE = "ubuntu:20.04"
 DEFAULT_DATUM_TRIES = 3
@@ -97,6 +97,11 @@ class PfsInput(_Model, frozen=True):
     project: str = ""
     commit: str = ""
     repo_type: str = "user"
+
+    @property
+    def source(self) -> str:
+        """The repo that it reads: the one named, or that which shows the datums of the pipeline named."""
+        return meta_repo(self.repo) if self.repo_type == "meta" else self.repo
 
 
 class CronInput(_Model, frozen=True):

@@ -44,7 +44,7 @@ def input_shorthand(tree: Input | None) -> str:
     if tree is None:
         return "none"
     if tree.pfs:
-        return f"{tree.pfs.repo}:{tree.pfs.glob}"
+        return f"{tree.pfs.source}:{tree.pfs.glob}"
     if tree.cron:
         return f"{tree.cron.name}:{tree.cron.spec}"
     members = [input_shorthand(member) for member in tree.members]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from appliance.errors import Unsupported
-from appliance.pipelines.spec.model import Input, PfsInput, Spec, iter_nodes
+from appliance.pipelines.spec.model import Spec, iter_nodes
 
 
 def check_supported(spec: Spec) -> None:
@@ -11,14 +11,6 @@ def check_supported(spec: Spec) -> None:
     found = [what for what, is_used in _NOT_RUN if is_used(spec)]
     if found:
         raise Unsupported(f"pipeline {spec.name}: this version does not run {', '.join(found)}")
-
-
-def _in_input(is_used: Callable[[Input], object]) -> Callable[[Spec], bool]:
-    return lambda spec: any(is_used(node) for node in iter_nodes(spec.input))
-
-
-def _in_pfs(is_used: Callable[[PfsInput], object]) -> Callable[[Spec], bool]:
-    return lambda spec: any(node.pfs and is_used(node.pfs) for node in iter_nodes(spec.input))
 
 
 def _uses_project(spec: Spec) -> bool:
@@ -29,8 +21,6 @@ def _uses_project(spec: Spec) -> bool:
 
 # What runs in a later version loses its line here, and nothing else.
 _NOT_RUN: tuple[tuple[str, Callable[[Spec], object]], ...] = (
-    ("`propagation_spec.never`", _in_pfs(lambda leaf: leaf.propagation_spec.never)),
-    ('`repo_type: "meta"`', _in_pfs(lambda leaf: leaf.repo_type == "meta")),
     ("spouts", lambda spec: spec.spout),
     ("services", lambda spec: spec.service),
     ("`transform.datum_batching`", lambda spec: spec.transform.datum_batching),
