@@ -46,7 +46,8 @@ def list_repo(repo: str | None, everything: bool, kind: str, style: Style) -> No
 
     Those of type meta show what the datums of a pipeline saw and wrote, and are called PIPELINE.meta.
     """
-    found = [call("inspect_repo", repo=repo)] if repo is not None else iterate("list_repo", kind="" if everything else kind)
+    wanted = "" if everything else kind
+    found = iterate("list_repo", kind=wanted, repo=repo)
     print_list(
         style,
         _HEADER,

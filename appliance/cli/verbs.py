@@ -17,7 +17,7 @@ _MODULES = {
     "pipeline": ("pipelines", "rerunning", "drawing", "editing"),
     "cron": ("rerunning",),
     "job": ("jobs",),
-    "datum": ("jobs", "debugging"),
+    "datum": ("jobs", "debugging", "batching"),
     "storage": ("storage",),
     "secret": ("secrets",),
     "transaction": ("transactions",),
@@ -129,6 +129,7 @@ restart = _verb("restart", "Let datums of a running job begin anew.")
 stop = _verb("stop", "Stop a job or a pipeline, or adding to a transaction.")
 resume = _verb("resume", "Go on adding to a transaction.")
 wait = _verb("wait", "Wait until a commit or job is finished.")
+next_ = _verb("next", "Ask for the next of many things.")
 put = _verb("put", "Write files into a repo.")
 get = _verb("get", "Read files from a repo.")
 debug = _verb("debug", "Run a datum once more, to look at it.")

@@ -116,6 +116,8 @@ class Debugging:
 def _describe(place: Place, wanted: WantedDatum, directory: Path) -> Laid:
     transform, runner = place.work.spec.transform, place.doors.runner
     chosen = [runner.shell or wanted.shell] if wanted.shell else wanted.command
+    if chosen is None and transform.datum_batching:
+        raise InvalidRequest(f"the command of pipeline {wanted.pipeline} asks for datums: give another one behind --")
     spec = place.command(chosen or transform.cmd, transform.stdin if chosen is None else ())
     if wanted.terminal:
         spec = replace(spec, env={**spec.env, "TERM": wanted.terminal})

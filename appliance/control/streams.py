@@ -28,7 +28,7 @@ from appliance.control.specs import PlannedDatum, iter_planned_datums
 from appliance.errors import InvalidRequest
 from appliance.globs import compile_glob
 from appliance.mount import committing
-from appliance.names import CommitId, clean_path, is_commit_id
+from appliance.names import CommitId, clean_path, find_meta_owner, is_commit_id
 from appliance.store import Db, commits, datums, diffs, jobs, listings, matching, pipelines, repos, snapshots
 from appliance.store.commits import Commit, CommitSet, Origin
 from appliance.store.jobs import Job
@@ -61,10 +61,15 @@ class Streams:
     def __init__(self, *, strict: bool = False) -> None:
         self._strict = strict
 
-    def list_repo(self, db: Db, kind: str = "user") -> Iterator[repos.Repo]:
-        """All repos of a type, or with an empty one of every type, newest first."""
+    def list_repo(self, db: Db, kind: str = "user", repo: str | None = None) -> Iterator[repos.Repo]:
+        """All repos of a type, or with an empty one of every type, newest first, or just one of them."""
         if kind not in ("", "user", "meta"):
             raise InvalidRequest(f'there are no repos of type "{kind}", only of user and meta')
+        if repo is not None:
+            found = repos.get_repo(db, repo)
+            if kind in ("", "meta" if find_meta_owner(repo) else "user"):
+                yield found
+            return
         for system in (True, False):
             if kind in ("", "meta" if system else "user"):
                 yield from repos.iter_repos(db, system=system)

@@ -1,6 +1,6 @@
 """Where a datum runs: its /pfs, its environment, its sidecar. The same for a try of a job and for whoever debugs it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,13 +21,16 @@ from appliance.pipelines.secrets import secret_binds, secret_variables
 class Place:
     """A datum with everything its command needs, for as long as `open_place` is open.
 
-    `process` is how to run it, but for the command. `out` is what user code sees as /pfs/out, None where S3 takes its place;
-    what is written goes to the datum with the number `output_row`.
+    `process` is how to run it, but for the command; `variables` are those of its environment that are the datum's own. It is
+    laid out in `scratch`. `out` is what user code sees as /pfs/out, None where S3 takes its place; what is written goes to
+    the datum with the number `output_row`.
     """
 
     doors: Doors
     work: Work
     process: ProcessSpec
+    variables: Mapping[str, str]
+    scratch: Path
     out: Path | None
     output_row: int
 
@@ -81,7 +84,7 @@ def _make_place(
         raise Unsupported(f"the input or output of this datum is below /pfs, which can not be had here: {doors.no_pfs}")
     if doors.runner.foreign:
         file = scratch / "variables"
-        file.write_text(_as_lines(variables))
+        file.write_text(as_lines(variables))
         binds = (*binds, Bind(file, "/pfs/.env"))
     process = ProcessSpec(
         argv=(),
@@ -89,14 +92,14 @@ def _make_place(
         cwd=work.spec.transform.working_dir or None,
         user=work.spec.transform.user or None,
         binds=binds,
-        variables=_as_lines(variables) if doors.no_pfs is None and not doors.runner.foreign else "",
+        variables=as_lines(variables) if doors.no_pfs is None and not doors.runner.foreign else "",
         image=work.spec.transform.image,
         memory_bytes=work.spec.memory_bytes,
         cpus=work.spec.cpus,
     )
     if doors.no_pfs is not None:
         process = _without_pfs(process, variables, scratch / "pfs")
-    return Place(doors, work, process, out, output_row)
+    return Place(doors, work, process, variables, scratch, out, output_row)
 
 
 def _without_pfs(process: ProcessSpec, variables: dict[str, str], pfs: Path) -> ProcessSpec:
@@ -109,7 +112,7 @@ def _without_pfs(process: ProcessSpec, variables: dict[str, str], pfs: Path) -> 
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(bind.source)
     moved = {name: _moved(value, pfs) for name, value in variables.items()} | {"PFS": str(pfs)}
-    (pfs / ".env").write_text(_as_lines(moved))
+    (pfs / ".env").write_text(as_lines(moved))
     cwd = _moved(process.cwd, pfs) if process.cwd else None
     return replace(process, env={**process.env, **moved}, cwd=cwd, binds=(), private_pfs=False)
 
@@ -118,7 +121,7 @@ def _moved(path: str, pfs: Path) -> str:
     return f"{pfs}{path.removeprefix('/pfs')}" if path == "/pfs" or path.startswith("/pfs/") else path
 
 
-def _as_lines(variables: dict[str, str]) -> str:
+def as_lines(variables: Mapping[str, str]) -> str:
     """Return the datum's variables, a line each, as Pachyderm has them in /pfs/.env; what has no line is left out."""
     return "".join(f"{name}={value}\n" for name, value in variables.items() if "\n" not in value)
 

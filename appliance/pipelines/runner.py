@@ -8,7 +8,8 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -17,6 +18,7 @@ from typing import Protocol
 import trio
 
 from appliance.errors import ApplianceError, JobNotFound, PipelineNotFound
+from appliance.pipelines.batching import open_batch
 from appliance.pipelines.datums import Datum
 from appliance.pipelines.doors import Doors, Work, encode_inputs, write
 from appliance.pipelines.joblog import DatumLines, LogBuffer
@@ -25,7 +27,7 @@ from appliance.pipelines.scratch import open_scratch
 from appliance.pipelines.slots import Slots, Turn
 from appliance.pipelines.spec import Egress as Wanted
 from appliance.pipelines.spec import Spec, from_json, leaves
-from appliance.pipelines.worker import run_datum
+from appliance.pipelines.worker import Execute, execute_in, run_command, run_datum
 from appliance.store import (
     Db,
     Store,
@@ -205,7 +207,9 @@ async def _run_datums(doors: Doors, job: Job, spec: Spec, logs: LogBuffer) -> No
     async with trio.open_nursery() as nursery:
         at_once = min(spec.parallelism_spec.constant, _MOST_AT_ONCE)
         slots = Slots(at_once)
-        for number in range(at_once + _BESIDE):
+        # A process that serves many datums can not be ahead of itself.
+        beside = 0 if spec.transform.datum_batching else _BESIDE
+        for number in range(at_once + beside):
             scratch = doors.scratch / f"{job.row}-{number}"
             nursery.start_soon(_work, doors, job, spec, scratch, logs, receive.clone())
         receive.close()
@@ -230,11 +234,21 @@ async def _work(
     logs: LogBuffer,
     queue: trio.MemoryReceiveChannel[tuple[StoredDatum, Turn]],
 ) -> None:
-    async with queue, open_scratch(scratch):
+    async with queue, open_scratch(scratch), _open_way(doors, spec, scratch, logs) as (doors, execute):
         async for datum, turn in queue:
             lines = DatumLines(logs, datum.row)
-            await run_datum(doors, Work(job, spec, datum), scratch, lines, logs.remark, turn)
+            await run_datum(doors, Work(job, spec, datum), scratch, lines, logs.remark, turn, execute)
             turn.begun.set()
+
+
+@asynccontextmanager
+async def _open_way(doors: Doors, spec: Spec, scratch: Path, logs: LogBuffer) -> AsyncIterator[tuple[Doors, Execute]]:
+    """Give how a worker's datums are run: a process for each, or one for all."""
+    if not spec.transform.datum_batching:
+        yield doors, run_command
+        return
+    async with open_batch(doors, spec, scratch, logs.pace) as batch:
+        yield batch.doors, execute_in(batch)
 
 
 # -- egress

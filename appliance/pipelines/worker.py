@@ -4,7 +4,7 @@ Each try begins with nothing written and leaves nothing behind when it fails. Th
 the datum says how it ended, and a crash in between means the try never was.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import trio
 
 from appliance.errors import ApplianceError
+from appliance.pipelines.batching import Batch
 from appliance.pipelines.doors import Doors, Lines, Work, write
 from appliance.pipelines.link import ProcessLost, ProcessNotStarted
 from appliance.pipelines.place import Place, open_place
@@ -69,7 +70,30 @@ class _Start:
             await trio.to_thread.run_sync(self._written.result)
 
 
-async def run_datum(doors: Doors, work: Work, scratch: Path, lines: Lines, remark: Remark, turn: Turn) -> None:
+Execute = Callable[[Place, Lines], Awaitable[str | None]]
+"""Has a datum processed that is laid out, and returns why that failed, None if it did not. Raises ProcessLost."""
+
+
+async def run_command(place: Place, lines: Lines) -> str | None:
+    """Run the pipeline's command for a datum: an `Execute`."""
+    return await _run(place, place.work.spec.transform.cmd, place.work.spec.transform.stdin, lines)
+
+
+def execute_in(batch: Batch) -> Execute:
+    """Return what gives datums to a process that serves many."""
+
+    async def execute(place: Place, lines: Lines) -> str | None:
+        try:
+            return await batch.run(place, lines, lambda end: _explain(end, place.work.spec))
+        except ProcessNotStarted as error:
+            return _as_text(error)
+
+    return execute
+
+
+async def run_datum(
+    doors: Doors, work: Work, scratch: Path, lines: Lines, remark: Remark, turn: Turn, execute: Execute = run_command
+) -> None:
     """Run a datum until a try succeeds or all have failed, and write down how it ended. Leaves `scratch` empty.
 
     Commands run while it is their `turn`; what is before and behind them goes on beside the commands of others.
@@ -79,7 +103,7 @@ async def run_datum(doors: Doors, work: Work, scratch: Path, lines: Lines, remar
     """
     most = max(work.spec.datum_tries, 1)
     for number in range(1, most + 1):
-        tried = await _run_try(doors, work, scratch, lines, remark, turn, last=number == most)
+        tried = await _run_try(doors, work, scratch, lines, remark, turn, execute, last=number == most)
         if tried.failure is None:
             break
         remark(f"datum {work.stored.id}: try {number} of {most} failed: {tried.failure}")
@@ -87,7 +111,7 @@ async def run_datum(doors: Doors, work: Work, scratch: Path, lines: Lines, remar
 
 
 async def _run_try(
-    doors: Doors, work: Work, scratch: Path, lines: Lines, remark: Remark, turn: Turn, *, last: bool
+    doors: Doors, work: Work, scratch: Path, lines: Lines, remark: Remark, turn: Turn, execute: Execute, *, last: bool
 ) -> _Tried:
     """Run a datum once, again if it is lost or to be restarted. Any other error is the try's own, as in Pachyderm."""
     lost = 0
@@ -95,7 +119,7 @@ async def _run_try(
         start, tried = _Start(doors.store, work.stored.row), None
         try:
             with doors.tries.running(work.stored.row):
-                tried = await _try(doors, work, scratch, lines, remark, turn, start, last=last)
+                tried = await _try(doors, work, scratch, lines, remark, turn, execute, start, last=last)
         except ProcessLost as error:
             lost += 1
             if lost > _MOST_LOST:
@@ -112,7 +136,16 @@ async def _run_try(
 
 
 async def _try(
-    doors: Doors, work: Work, scratch: Path, lines: Lines, remark: Remark, turn: Turn, start: _Start, *, last: bool
+    doors: Doors,
+    work: Work,
+    scratch: Path,
+    lines: Lines,
+    remark: Remark,
+    turn: Turn,
+    execute: Execute,
+    start: _Start,
+    *,
+    last: bool,
 ) -> _Tried:
     spec = work.spec
     async with emptied(scratch), open_place(doors, work, scratch, work.stored.row) as place:
@@ -120,7 +153,7 @@ async def _try(
             start.now()
             if spec.s3_out:  # there it may also read, and what an earlier try wrote has to be gone
                 await start.wait()
-            failure = await _run(place, spec.transform.cmd, spec.transform.stdin, lines)
+            failure = await execute(place, lines)
         if failure is None:
             failure = await _collect(place)
         if failure is None or not (last and spec.transform.err_cmd):

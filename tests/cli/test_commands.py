@@ -245,7 +245,8 @@ def test_wait_for_a_set_of_jobs(sh: Shell, repo: str, pipeline: str) -> None:
     sh("put", "file", f"{repo}@master:/b", stdin=b"x")
     job = sh("list", "commit", repo).rows[0][2]
     assert [row[:2] for row in sh("wait", "job", job).rows] == [[pipeline, job]]
-    assert [row[:2] for row in sh("wait", "commit", job).rows] == [[repo, "master"], [pipeline, "master"]]
+    waited = [row[:2] for row in sh("wait", "commit", job).rows]
+    assert waited == [[name, "master"] for name in (repo, pipeline, f"{pipeline}.meta")]
 
 
 def test_wait_for_what_fails_says_so(sh: Shell, repo: str) -> None:

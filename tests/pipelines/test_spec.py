@@ -438,7 +438,6 @@ class TestSupport:
             ({"input": pfs(project="other")}, "projects other than `default`"),
             ({"spout": {}, "input": None}, "spouts"),
             ({"service": {}}, "services"),
-            ({"transform": {"datum_batching": True}}, "`transform.datum_batching`"),
         ],
     )
     def test_what_does_not_run_yet_is_refused(self, changes: dict[str, Any], what: str) -> None:
@@ -447,8 +446,8 @@ class TestSupport:
         assert str(caught.value) == f"pipeline edges: this version does not run {what}"
 
     def test_all_of_it_is_named_at_once(self) -> None:
-        with pytest.raises(Unsupported, match=r"does not run services, `transform\.datum_batching`"):
-            check_supported(parse(service={}, transform={"datum_batching": True}))
+        with pytest.raises(Unsupported, match=r"does not run services, projects other than `default`"):
+            check_supported(parse(service={}, input=pfs(project="other")))
 
     @pytest.mark.parametrize("text", [PRINTED_1X, PRINTED_2X])
     def test_printed_specs_run(self, text: str) -> None:

@@ -23,6 +23,5 @@ def _uses_project(spec: Spec) -> bool:
 _NOT_RUN: tuple[tuple[str, Callable[[Spec], object]], ...] = (
     ("spouts", lambda spec: spec.spout),
     ("services", lambda spec: spec.service),
-    ("`transform.datum_batching`", lambda spec: spec.transform.datum_batching),
     ("projects other than `default`", _uses_project),
 )
