@@ -86,6 +86,8 @@ def escape_glob(path: str) -> str:
 
 def expand_groups(template: str, captures: Sequence[str], *, whole: str = "") -> str:
     """Replace `$1` or `${1}` by a capture and `$0` by `whole`; `$$` is a dollar sign, a group that is not there is empty."""
+    if "$" not in template:  # as nearly always, and for every file
+        return template
 
     def value(found: re.Match[str]) -> str:
         if found.group() == "$$":

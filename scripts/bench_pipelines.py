@@ -66,8 +66,8 @@ class Appliance:
         self._pid, self._client = process.pid, Client(data)
 
     def create(self, name: str, cmd: list[str], glob: str = "/*", **fields: Any) -> None:
-        spec = {"pipeline": {"name": name}, "transform": {"cmd": cmd}, **fields}
-        spec["input"] = {"pfs": {"repo": REPO, "glob": glob}}
+        plain = {"pfs": {"repo": REPO, "glob": glob}}
+        spec = {"pipeline": {"name": name}, "transform": {"cmd": cmd}, "input": plain, **fields}
         self._client.call("create_pipeline", text=json.dumps(spec))
 
     def wait(self, pipeline: str) -> Job:
@@ -201,6 +201,19 @@ class Bench:
         self.add(f"planning of {count:,} datums", took, 5, "s")
         self.add("resident memory meanwhile", peak / MIB, 200, "MiB")
 
+    def joining(self) -> None:
+        """Twice as many files make as many datums."""
+        count = self.scale.planned
+        paths = (f"/{side}/{number:06}" for side in "ab" for number in range(count))
+        with serving(self.scratch / "joining", paths) as appliance:
+            sides = [{"repo": REPO, "name": side, "glob": f"/{side}/(*)", "join_on": "$1"} for side in "ab"]
+            appliance.create("join", ["sleep", "1000"], input={"join": [{"pfs": side} for side in sides]})
+            took = appliance.wait_planned("join")
+            appliance.stop_pipeline("join")
+            peak = appliance.peak_bytes()
+        self.add(f"planning of a join of 2 x {count:,} files", took, 5, "s")
+        self.add("resident memory meanwhile", peak / MIB, 200, "MiB")
+
     def parallel(self) -> None:
         """Eight seconds of work for the processors there are, two at the most."""
         processors = min(2, len(os.sched_getaffinity(0)))
@@ -215,6 +228,6 @@ class Bench:
 def measure(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """Run everything, print the table, and return it."""
     bench = Bench(scratch, QUICK if options.quick else Scale(), options.rounds)
-    for step in (bench.overhead, bench.skipping, bench.planning, bench.parallel):
+    for step in (bench.overhead, bench.skipping, bench.planning, bench.joining, bench.parallel):
         step()
     return {"rows": [vars(row) | {"ok": row.ok} for row in bench.rows]}

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 
 from appliance.globs import compile_glob
-from appliance.pipelines.datums import Datum, Match, iter_datums
+from appliance.pipelines.combining import iter_datums
+from appliance.pipelines.datums import Datum, Match
 from appliance.pipelines.spec import Input, PfsInput, leaves
 from appliance.store import Db, commits, matching, repos, snapshots
 from appliance.store.commits import Commit
+from appliance.store.spool import open_spool
 
 Pinned = Mapping[tuple[str, str], Commit]
 """The commit of each input, by its repo and branch."""
@@ -24,7 +26,9 @@ def iter_planned(read: Read, tree: Input, pinned: Pinned, salt: str) -> Iterator
             for found in matching.iter_matches(db, snapshot, compile_glob(leaf.glob)):
                 yield Match(found.path, found.digest, found.size_bytes, found.is_dir, found.captures)
 
-    return iter_datums(tree, matches, {place: commit.id for place, commit in pinned.items()}, salt=salt)
+    ids = {place: commit.id for place, commit in pinned.items()}
+    with open_spool() as spool:
+        yield from iter_datums(tree, matches, ids, spool, salt=salt)
 
 
 def pin_heads(db: Db, tree: Input) -> Pinned:

@@ -167,11 +167,16 @@ def _check_output(store: Store, job: Job) -> None:
 def _list_datums(store: Store, job: Job, spec: Spec) -> None:
     """Record the datums of a job, those that need not run as skipped. Blocks."""
     skip = not spec.s3_out and spec.reprocess_spec != "every_job"
-    numbered = enumerate(_iter_datums(store, job, spec))
-    while batch := list(itertools.islice(numbered, _BATCH)):
-        first = batch[0][0]
-        new = [_new_datum(datum) for _, datum in batch]
-        store.write(lambda db, first=first, new=new: datums.add_datums(db, job, first, new, skip=skip))  # type: ignore[misc]
+    planned = _iter_datums(store, job, spec)
+    first, written = 0, None
+    while new := [_new_datum(datum) for datum in itertools.islice(planned, _BATCH)]:
+        if written is not None:
+            written.result()
+        # While these are written the next ones are worked out.
+        written = store.submit(partial(datums.add_datums, job=job, first=first, datums=new, skip=skip))
+        first += len(new)
+    if written is not None:
+        written.result()
 
 
 def _new_datum(datum: Datum) -> NewDatum:

@@ -13,6 +13,7 @@
     snapshots    the files of a commit
     listings     pages and directories of a snapshot
     matching     what a glob matches
+    spool        rows put aside on disk while datums are worked out
     diffs        what differs between commits, and which touched a path
     files        changing files
     versions     the versions of each file, as S3 lists them; forgetting: one of them gone for good

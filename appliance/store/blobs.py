@@ -7,6 +7,7 @@ collector finds.
 
 import fcntl
 import hashlib
+import json
 import logging
 import os
 import secrets
@@ -463,6 +464,14 @@ def get_digest(db: Db, content: Content) -> Digest:
     if content.blob_id is not None:
         return Digest(db.value("SELECT digest FROM blobs WHERE id = ?", (content.blob_id,)))
     return Digest(db.value("SELECT digest FROM extent_lists WHERE id = ?", (content.list_id,)))
+
+
+def list_digests(db: Db, contents: Sequence[Content]) -> list[Digest]:
+    """Return the digests that stand for the bytes of some contents, in their order."""
+    single = [content.blob_id for content in contents if content.blob_id is not None]
+    sql = "SELECT b.digest FROM json_each(?) j CROSS JOIN blobs b ON b.id = j.value ORDER BY j.key"
+    found = (digest for (digest,) in db.execute(sql, (json.dumps(single),)))
+    return [Digest(next(found)) if content.blob_id is not None else get_digest(db, content) for content in contents]
 
 
 def list_extents(db: Db, blobs: Blobs, content: Content) -> list[Extent]:

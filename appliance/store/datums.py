@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from appliance.errors import DatumNotFound, FileNotFound, JobNotFound, NotWritable
 from appliance.store import blobs, files, snapshots
@@ -29,14 +30,26 @@ class NewDatum:
     inputs: bytes
 
 
+# Many rows in a statement: each gives the interpreter's lock away, and whoever plans the next datums is slow to give it back.
+_ADDED = 100
+_ADD = """
+    WITH new (position, datum_id, hash, inputs) AS (VALUES {rows}),
+    found AS MATERIALIZED (
+        SELECT *, (SELECT output_of FROM datums d WHERE d.job_id = ? AND d.datum_id = new.datum_id AND d.hash = new.hash
+                   AND d.state IN ('success', 'skipped') LIMIT 1) AS output
+        FROM new)
+    INSERT INTO datums (job_id, position, datum_id, hash, state, inputs, output_of)
+    SELECT ?, position, datum_id, hash, CASE WHEN output IS NULL THEN 'waiting' ELSE 'skipped' END, inputs, output FROM found
+"""
+
+
 def add_datums(db: Db, job: Job, first: int, datums: Sequence[NewDatum], *, skip: bool) -> None:
     """Record datums, numbered from `first`; with `skip`, those that the base job has under the same hash are not to run."""
     base = _find_base(db, job) if skip else None
-    sql = "INSERT INTO datums (job_id, position, datum_id, hash, state, inputs, output_of) VALUES (?, ?, ?, ?, ?, ?, ?)"
-    for position, datum in enumerate(datums, first):
-        output = _find_output(db, base, datum)
-        state = "waiting" if output is None else "skipped"
-        db.execute(sql, (job.row, position, datum.datum_id, datum.hash, state, datum.inputs, output))
+    numbered = enumerate(datums, first)
+    while page := list(islice(numbered, _ADDED)):
+        values = [value for position, new in page for value in (position, new.datum_id, new.hash, new.inputs)]
+        db.execute(_ADD.format(rows=", ".join("(?, ?, ?, ?)" for _ in page)), (*values, base, job.row))
 
 
 def _find_base(db: Db, job: Job) -> int | None:
@@ -45,12 +58,6 @@ def _find_base(db: Db, job: Job) -> int | None:
         WHERE j.id = ? AND b.id < j.id AND b.state = 'success'
     """
     found: int | None = db.value(sql, (job.row,))
-    return found
-
-
-def _find_output(db: Db, base: int | None, datum: NewDatum) -> int | None:
-    sql = "SELECT output_of FROM datums WHERE job_id = ? AND datum_id = ? AND hash = ? AND state IN ('success', 'skipped')"
-    found: int | None = db.value(sql, (base, datum.datum_id, datum.hash)) if base is not None else None
     return found
 
 

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.globs import compile_glob
-from appliance.pipelines.datums import Datum, Match, datum_environment, iter_datums
+from appliance.pipelines.combining import iter_datums
+from appliance.pipelines.datums import Datum, Match, datum_environment
 from appliance.pipelines.spec import CronInput, Input, PfsInput
+from appliance.store.spool import open_spool
 
 DIGEST = "ab" * 32
 COMMITS = {(name, "master"): f"{name}-commit" for name in "abcd"}
@@ -35,7 +37,8 @@ def files(**paths: str) -> Callable[[PfsInput], Iterator[Match]]:
 
 
 def datums(tree: Input, *, commits: Mapping[tuple[str, str], str] = COMMITS, salt: str = "salt", **paths: str) -> list[Datum]:
-    return list(iter_datums(tree, files(**paths), commits, salt=salt))
+    with open_spool() as spool:
+        return list(iter_datums(tree, files(**paths), commits, spool, salt=salt))
 
 
 def rows(tree: Input, **paths: str) -> list[str]:
@@ -71,8 +74,9 @@ class TestInputs:
     def test_product_of_a_cross_is_not_held(self) -> None:
         many = [Match(f"/{n}", DIGEST, 1, is_dir=False) for n in range(2000)]
         tree = Input(cross=(leaf("a"), leaf("b"), Input(cross=(leaf("c"), leaf("d")))))
-        found = iter_datums(tree, lambda _: many, COMMITS, salt="")
-        assert len(list(itertools.islice(found, 3))) == 3
+        with open_spool() as spool:
+            found = iter_datums(tree, lambda _: many, COMMITS, spool, salt="")
+            assert len(list(itertools.islice(found, 3))) == 3
 
     def test_union_is_one_after_the_other(self) -> None:
         assert rows(Input(union=(leaf("b"), leaf("a"))), a="/1", b="/2") == ["a:/1", "b:/2"]
@@ -91,6 +95,38 @@ class TestInputs:
     def test_group_is_all_files_of_a_key(self) -> None:
         tree = Input(group=(leaf("a", "/(*)-*", group_by="$1"), leaf("b", "/(*)", group_by="$1")))
         assert rows(tree, a="/x-1 /x-2 /y-1", b="/x /z") == ["a:/x-1 a:/x-2 b:/x", "a:/y-1", "b:/z"]
+
+    def test_join_in_a_join_is_taken_apart(self) -> None:
+        """Each file counts once, however many rows of the inner join have it."""
+        inner = Input(join=(leaf("b", "/(*)-*", join_on="$1"), leaf("c", "/(*)-*", join_on="$1")))
+        tree = Input(join=(leaf("a", "/(*)", join_on="$1"), inner))
+        assert rows(tree, a="/x", b="/x-1 /x-2", c="/x-3") == ["a:/x b:/x-1", "a:/x c:/x-3", "a:/x b:/x-2"]
+
+    def test_keys_are_in_order_whatever_the_order_of_files(self) -> None:
+        tree = Input(join=(leaf("a", "/*-(*)", join_on="$1"), leaf("b", "/(*)", join_on="$1")))
+        assert rows(tree, a="/1-z /2-y /3-é /4-y", b="/y /z /é") == [
+            "a:/2-y b:/y",
+            "a:/4-y b:/y",
+            "a:/1-z b:/z",
+            "a:/3-é b:/é",
+        ]
+
+    def test_key_of_more_files_than_are_held_is_joined_as_any(self) -> None:
+        many = [f"/{n:04}" for n in range(1500)]
+        tree = Input(join=(leaf("a", join_on="same"), leaf("b", join_on="same")))
+        expected = [f"a:/{n} b:{path}" for n in "12" for path in many]
+        assert rows(tree, a="/1 /2", b=" ".join(many)) == expected
+
+    def test_key_of_more_files_than_are_held_is_kept_by_an_outer_join(self) -> None:
+        many = [f"/{n:04}" for n in range(1500)]
+        tree = Input(join=(leaf("a", join_on="same", outer_join=True), leaf("b", join_on="same")))
+        assert rows(tree, a=" ".join(many), b="") == [f"a:{path}" for path in many]
+
+    def test_key_of_more_files_than_are_held_is_one_group(self) -> None:
+        many = [f"/{n:04}" for n in range(1500)]
+        assert rows(Input(group=(leaf("a"), leaf("b"))), a=" ".join(many), b="/1") == [
+            " ".join([*(f"a:{path}" for path in many), "b:/1"])
+        ]
 
     def test_join_below_a_cross_is_a_factor(self) -> None:
         join = Input(join=(leaf("b", "/(*)", join_on="$1"), leaf("c", "/(*)", join_on="$1")))
@@ -113,7 +149,8 @@ class TestInputs:
 
 def one(*, salt: str = "salt", digest: str = DIGEST, is_dir: bool = False, path: str = "/x", **fields: Any) -> Datum:
     match = Match(path, digest, size_bytes=1, is_dir=is_dir)
-    (datum,) = iter_datums(leaf("a", **fields), lambda _: [match], COMMITS, salt=salt)
+    with open_spool() as spool:
+        (datum,) = iter_datums(leaf("a", **fields), lambda _: [match], COMMITS, spool, salt=salt)
     return datum
 
 
