@@ -211,7 +211,7 @@ class Bench:
             took = appliance.wait_planned("join")
             appliance.stop_pipeline("join")
             peak = appliance.peak_bytes()
-        self.add(f"planning of a join of 2 x {count:,} files", took, 5, "s")
+        self.add(f"planning of a join of 2 x {count:,} files", took, 10, "s")
         self.add("resident memory meanwhile", peak / MIB, 200, "MiB")
 
     def parallel(self) -> None:

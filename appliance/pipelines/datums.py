@@ -28,7 +28,7 @@ class Match:
     captures: tuple[str, ...] = ()
 
 
-class DatumInput(msgspec.Struct, frozen=True):
+class DatumInput(msgspec.Struct, frozen=True, gc=False):
     """One file or directory of a datum, below `/pfs/<name>` at its true path. `join_on` and `group_by` are evaluated keys.
 
     Not a dataclass: planning makes, writes and reads one for each file, which takes a fifth of the time so.

@@ -123,7 +123,7 @@ def _look_at_branches(db: Db, low: int, high: int) -> Iterator[str]:
 
 
 def _look_at_pipelines(db: Db, low: int, high: int) -> Iterator[str]:
-    sql = "SELECT name FROM pipelines WHERE id > ? AND id <= ?"
+    sql = "SELECT name FROM pipelines WHERE id > ? AND id <= ? AND NOT deleted"
     yield from _look_at_names("pipeline", (name for (name,) in db.execute(sql, (low, high))))
 
 

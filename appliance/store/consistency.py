@@ -270,7 +270,7 @@ _STAGED_PUTS = _contents(
 )
 
 _WRITTEN = "FROM datums d JOIN datum_files f ON f.datum_id = d.output_of WHERE d.job_id = j.id AND f.kind = 1"
-_PIPELINE = "p.id > :low AND p.id <= :high"
+_PIPELINE = "p.id > :low AND p.id <= :high AND NOT p.deleted"
 _PIPELINES = (
     f"""
     SELECT 'pipeline ' || p.name || ' has no version ' || p.version FROM pipelines p WHERE {_PIPELINE}
@@ -304,7 +304,7 @@ _PIPELINES = (
 _JOB_STATES: Final = "('created', 'starting', 'running', 'egressing', 'success', 'failure', 'killed', 'unrunnable')"
 _JOB = "j.id > :low AND j.id <= :high"
 _NAME_JOB = "'job ' || p.name || '@' || coalesce(lower(hex(c.global_id)), 'row ' || j.id)"
-_FROM_JOB = "FROM jobs j JOIN pipelines p ON p.id = j.pipeline_id LEFT JOIN commits c ON c.id = j.commit_id"
+_FROM_JOB = "FROM jobs j JOIN pipelines p ON p.id = j.pipeline_id AND NOT p.deleted LEFT JOIN commits c ON c.id = j.commit_id"
 _JOBS = (
     f"SELECT {_NAME_JOB} || ' is in the unknown state ' || j.state {_FROM_JOB} WHERE {_JOB} AND j.state NOT IN {_JOB_STATES}",
     f"""

@@ -200,21 +200,3 @@ def finish_datum(db: Db, datum: StoredDatum, state: str, reason: str = "") -> No
     counter = "processed" if state == "success" else state
     db.execute(f"UPDATE jobs SET {counter} = {counter} + 1 WHERE id = ?", (datum.job_row,))
     db.changes.jobs = True
-
-
-def drop_datums(db: Db, job_row: int) -> None:
-    """Take the datums of a job away, before the job goes. An output that other jobs share becomes theirs.
-
-    The first datum that was skipped for one of these owns its output from then on.
-    """
-    sql = """
-        SELECT d.id, min(s.id) FROM datums d JOIN datums s ON s.output_of = d.id
-        WHERE d.job_id = ?1 AND s.job_id <> ?1 GROUP BY d.id
-    """
-    for datum, heir in db.execute(sql, (job_row,)).fetchall():
-        db.execute("UPDATE datum_files SET datum_id = ? WHERE datum_id = ?", (heir, datum))
-        db.execute("UPDATE datums SET output_of = ? WHERE output_of = ?", (heir, datum))
-    db.execute("DELETE FROM uploads WHERE target IN (SELECT 'datum/' || id FROM datums WHERE job_id = ?)", (job_row,))
-    db.execute("UPDATE datums SET output_of = NULL WHERE job_id = ?", (job_row,))
-    db.execute("DELETE FROM datums WHERE job_id = ?", (job_row,))
-    db.changes.garbage = True

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from appliance.errors import InvalidRequest, StoreDamaged
 from appliance.names import find_meta_owner
-from appliance.store import Store, commits, damage
+from appliance.store import Store, burying, commits, damage
 from appliance.store.archive import BLOBS, DATABASE, END, FORMAT, MANIFEST, Member, header, padding
 from appliance.store.blobs import READ_BYTES, Digest
 from appliance.store.database import Db, connect
 from appliance.store.schema import list_migrations, migrate
 
+_REMOVED = 1000
 _LINES = "line_id IN (SELECT id FROM out.lines)"
 _CONTENT = "SELECT {0} FROM out.entries UNION SELECT {0} FROM out.datum_files"
 
@@ -94,13 +95,24 @@ def _write_database(store: Store, aside: Path, repos: Sequence[str]) -> list[str
         db.execute("PRAGMA foreign_keys = OFF")
         db.execute("ATTACH ? AS out", (str(aside),))
         db.execute("PRAGMA out.synchronous = OFF")  # nobody needs it after a crash
-        db.execute("BEGIN")
+        _begin(store, db)
         chosen = [_check_repo(db, name) for name in repos] or _list_repos(db)
         _copy_rows(db, chosen, whole=not repos)
         db.execute("COMMIT")
     finally:
         db.close()
     return chosen
+
+
+def _begin(store: Store, db: Db) -> None:
+    """Begin a transaction at a moment when nothing is half removed: what was buried may still hold what others share."""
+    while True:
+        db.execute("BEGIN")
+        if not burying.is_anything_buried(db):
+            return
+        db.execute("ROLLBACK")
+        while store.write(lambda db: burying.remove_buried(db, _REMOVED)):
+            pass
 
 
 def _check_repo(db: Db, name: str) -> str:

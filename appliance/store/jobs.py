@@ -40,7 +40,7 @@ class Job:
 SELECT = """
     SELECT j.id, p.name, j.version, lower(hex(c.global_id)), j.commit_id, j.state, j.reason, j.created_ns, j.started_ns,
            j.finished_ns, j.restarts, j.total, j.processed, j.skipped, j.failed, j.recovered
-    FROM jobs j JOIN pipelines p ON p.id = j.pipeline_id JOIN commits c ON c.id = j.commit_id
+    FROM jobs j JOIN pipelines p ON p.id = j.pipeline_id AND NOT p.deleted JOIN commits c ON c.id = j.commit_id
 """
 
 

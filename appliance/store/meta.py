@@ -183,15 +183,15 @@ _STATES = {"success": "PROCESSED", "skipped": "PROCESSED", "failed": "FAILED", "
 def _account(db: Db, commit: Commit, datum: _Datum) -> Entry:
     """Return the file that says what became of a datum."""
     sql = """
-        SELECT p.name, lower(hex(c.global_id)), d.inputs, lower(hex(d.hash)), d.state, d.reason, d.position, d.started_ns,
+        SELECT lower(hex(c.global_id)), d.inputs, lower(hex(d.hash)), d.state, d.reason, d.position, d.started_ns,
                d.finished_ns, (SELECT coalesce(sum(size_bytes), 0) FROM datum_files f WHERE f.datum_id = d.output_of)
-        FROM datums d JOIN jobs j ON j.id = d.job_id JOIN pipelines p ON p.id = j.pipeline_id
+        FROM datums d JOIN jobs j ON j.id = d.job_id
         JOIN commits c ON c.id = j.commit_id WHERE d.id = ?
     """
-    pipeline, job, inputs, digest, state, reason, position, started_ns, finished_ns, written = db.row(sql, (datum.account,))
+    job, inputs, digest, state, reason, position, started_ns, finished_ns, written = db.row(sql, (datum.account,))
     given = json.loads(inputs)
     account = {
-        "job": {"pipeline": {"name": pipeline}, "id": job},
+        "job": {"pipeline": {"name": find_meta_owner(commit.repo)}, "id": job},
         "inputs": [_describe_input(item) for item in given],
         "hash": digest,
         "state": _STATES[state],

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from appliance.errors import AlreadyExists, Conflict, PipelineNotFound
 from appliance.names import check_name, meta_repo
-from appliance.store import crons, propagation, repos, running, triggers
+from appliance.store import burying, crons, propagation, repos, running, triggers
 from appliance.store.crons import Cron
 from appliance.store.database import Db
 from appliance.store.triggers import Trigger
@@ -41,12 +41,12 @@ _SELECT = """
 
 def exists(db: Db, name: str) -> bool:
     """Tell whether there is a pipeline of this name."""
-    return db.value("SELECT 1 FROM pipelines WHERE name = ?", (name,)) is not None
+    return db.value("SELECT 1 FROM pipelines WHERE name = ? AND NOT deleted", (name,)) is not None
 
 
 def get_pipeline(db: Db, name: str) -> Pipeline:
     """Return a pipeline or raise PipelineNotFound."""
-    row = db.row(_SELECT + "WHERE p.name = ?", (name,))
+    row = db.row(_SELECT + "WHERE p.name = ? AND NOT p.deleted", (name,))
     if row is None:
         raise PipelineNotFound(f'pipeline "{name}" not found')
     return Pipeline(*row)
@@ -54,14 +54,14 @@ def get_pipeline(db: Db, name: str) -> Pipeline:
 
 def list_pipelines(db: Db) -> list[Pipeline]:
     """Return all pipelines, newest first."""
-    return [Pipeline(*row) for row in db.execute(_SELECT + "ORDER BY p.created_ns DESC, p.id DESC")]
+    return [Pipeline(*row) for row in db.execute(_SELECT + "WHERE NOT p.deleted ORDER BY p.created_ns DESC, p.id DESC")]
 
 
 def get_spec(db: Db, pipeline: str, version: int) -> bytes:
     """Return the spec of one version of a pipeline. Raises PipelineNotFound."""
     sql = """
         SELECT v.spec FROM pipeline_versions v JOIN pipelines p ON p.id = v.pipeline_id
-        WHERE p.name = ? AND v.version = ?
+        WHERE p.name = ? AND v.version = ? AND NOT p.deleted
     """
     spec: bytes | None = db.value(sql, (pipeline, version))
     if spec is None:
@@ -179,7 +179,7 @@ def set_stopped(db: Db, name: str, stopped: bool) -> None:
 
 
 def delete_pipeline(db: Db, name: str, *, keep_repo: bool = False, force: bool = False) -> None:
-    """Delete a pipeline, its jobs and, unless kept, its output repo.
+    """Delete a pipeline, its jobs and, unless kept, its output repo; their rows wait for the collector.
 
     Raises PipelineNotFound, Conflict while another pipeline or branch rests on its output. With `force` those stay, and
     find nothing where it was.
@@ -188,14 +188,7 @@ def delete_pipeline(db: Db, name: str, *, keep_repo: bool = False, force: bool =
     ticks = crons.list_repos(db, pipeline.row)
     kill_jobs(db, pipeline.row, "pipeline was deleted")
     branches = list_branches(db, pipeline.row)
-    db.execute(
-        "UPDATE datums SET output_of = NULL WHERE job_id IN (SELECT id FROM jobs WHERE pipeline_id = ?)",
-        (pipeline.row,),
-    )
-    sql = "SELECT 'datum/' || d.id FROM datums d JOIN jobs j ON j.id = d.job_id WHERE j.pipeline_id = ?"
-    db.execute(f"DELETE FROM uploads WHERE target IN ({sql})", (pipeline.row,))
-    db.execute("DELETE FROM pipelines WHERE id = ?", (pipeline.row,))
-    db.changes.garbage = True
+    burying.bury_pipeline(db, pipeline.row)
     db.execute("DELETE FROM branch_provenance WHERE branch_id IN (?, ?)", tuple(branches))
     for repo in (*([] if keep_repo else [name]), meta_repo(name), *ticks):
         if force:

@@ -3,8 +3,9 @@
 import time
 
 from appliance.store import commits, history
+from appliance.store.burying import bury_job
 from appliance.store.database import Db
-from appliance.store.datums import drop_datums, drop_half_done
+from appliance.store.datums import drop_half_done
 from appliance.store.jobs import SELECT, Job, get_by_row
 from appliance.store.outputs import apply_output, check_output
 
@@ -95,6 +96,4 @@ def _end(db: Db, row: int, state: str, reason: str) -> None:
 def delete_job(db: Db, row: int) -> None:
     """Forget a job with its datums and logs; one that is running is killed first. Its output commit stays."""
     fail_job(db, row, "killed", "job deleted")
-    drop_datums(db, row)
-    db.execute("DELETE FROM jobs WHERE id = ?", (row,))
-    db.changes.jobs = True
+    bury_job(db, row)

@@ -600,6 +600,13 @@ def quiet_provenance(db: Database) -> None:
     db.conn.execute("ALTER TABLE branch_provenance ADD COLUMN never INTEGER NOT NULL DEFAULT 0")
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def buried_pipelines(db: Database) -> None:
+    """Pipelines that were deleted and whose rows wait for the collector; nobody sees those. See `burying`."""
+    db.conn.execute("ALTER TABLE pipelines ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0")
+    db.conn.execute("CREATE INDEX pipelines_deleted ON pipelines (id) WHERE deleted")
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to this code's schema. Raises Conflict, changing nothing, if it is newer."""
     db = Database(connection)

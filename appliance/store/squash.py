@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from appliance.errors import Conflict, NotWritable
 from appliance.names import CommitId, new_commit_id
 from appliance.store import commits, history, propagation, running, snapshots
+from appliance.store.burying import bury_job
 from appliance.store.commits import Commit
 from appliance.store.database import Db
-from appliance.store.datums import drop_datums
 from appliance.store.snapshots import Kind, Past, Snapshot
 
 
@@ -182,7 +182,7 @@ def _delete_row(db: Db, commit: Commit) -> None:
     """Remove the commit itself and what hangs on it: its job, and its line if that was its last commit."""
     db.execute("UPDATE commits SET parent_id = ? WHERE parent_id = ?", (commit.parent, commit.row))
     for (job,) in db.execute("SELECT id FROM jobs WHERE commit_id = ?", (commit.row,)).fetchall():
-        drop_datums(db, job)
+        bury_job(db, job)
     db.execute("DELETE FROM commit_provenance WHERE upstream_id = ?", (commit.row,))  # of repos that were deleted
     db.execute("DELETE FROM commits WHERE id = ?", (commit.row,))
     tip = db.value("SELECT max(seq) FROM commits WHERE line_id = ?", (commit.line,))

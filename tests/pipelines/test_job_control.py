@@ -6,6 +6,7 @@ from store.helpers import start
 
 from appliance.errors import ApplianceError, DatumNotFound, JobNotFound
 from appliance.store import logs, running
+from appliance.store.collecting import collect
 from appliance.store.logs import Chosen
 
 
@@ -18,6 +19,7 @@ def test_deleted_job_is_gone_and_its_output_stays(lab: Lab) -> None:
     delete_job(lab, job.id)
     with pytest.raises(JobNotFound):
         lab.calls.inspect_job("edges", job.id)
+    collect(lab.store)
     assert lab.output() == {"/a": b"1"}
     assert lab.logs(job) == []
 

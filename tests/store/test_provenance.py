@@ -23,6 +23,7 @@ from store.helpers import (
 from appliance.errors import Conflict, InvalidRequest, PipelineNotFound
 from appliance.names import find_meta_owner
 from appliance.store import Store, commits, jobs, pipelines, repos, running
+from appliance.store.collecting import collect
 
 
 @pytest.fixture
@@ -284,6 +285,9 @@ def test_deleted_pipeline_takes_jobs_and_repo_along(diamond: Store) -> None:
         diamond.write(lambda db, name=name: pipelines.delete_pipeline(db, name))
     with diamond.snapshot() as db:
         assert [repo.name for repo in repos.iter_repos(db)] == ["images"]
+        assert jobs.list_jobs(db) == []
+    collect(diamond)
+    with diamond.snapshot() as db:
         assert db.value("SELECT count(*) FROM jobs") == db.value("SELECT count(*) FROM datums") == 0
         with pytest.raises(PipelineNotFound):
             pipelines.get_pipeline(db, "edges")
