@@ -64,7 +64,7 @@ def test_every_command_is_there() -> None:
         *("auth whoami", "auth login", "auth logout", "auth use-auth-token"),
         *("auth get-auth-token", "auth get-robot-token", "auth revoke"),
         *("auth check repo", "auth check cluster", "auth get repo", "auth get cluster", "auth set repo", "auth set cluster"),
-        *("serve", "logs", "env", "doctor", "version", "inspect appliance", "wait appliance"),
+        *("serve", "next datum", "logs", "env", "doctor", "version", "inspect appliance", "wait appliance"),
     }
 
 
