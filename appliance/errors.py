@@ -9,6 +9,7 @@
     ├── AlreadyExists
     ├── InvalidName                     a repo, branch, pipeline or bucket name
     ├── InvalidPath
+    │   └── PathTooLong                 for anything that keeps paths
     ├── InvalidSpec                     a pipeline spec
     ├── InvalidRequest                  an argument that makes no sense
     ├── PathConflict                    a file where a directory is, or the reverse
@@ -85,6 +86,10 @@ class InvalidPath(ApplianceError):
     """A path that no file can have."""
 
     exit_status = 2
+
+
+class PathTooLong(InvalidPath):
+    """A path, or a name in one, that is longer than can be kept."""
 
 
 class InvalidSpec(ApplianceError):

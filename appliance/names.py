@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 from typing import NewType
 
-from appliance.errors import CommitNotFound, InvalidName, InvalidPath, InvalidRequest
+from appliance.errors import CommitNotFound, InvalidName, InvalidPath, InvalidRequest, PathTooLong
 
 CommitId = NewType("CommitId", str)
 """32 lowercase hex digits: a UUIDv4 without its dashes. Shared by a commit and everything that propagation makes of it."""
@@ -87,9 +87,9 @@ def _check_encodable(path: str, segments: list[str]) -> None:
     if "\0" in path:
         raise InvalidPath(f"path ({path!a}) invalid: NUL is not allowed")
     if longest > _SEGMENT_BYTES:
-        raise InvalidPath(f"path ({path[:80]}…) invalid: longer than {_SEGMENT_BYTES} bytes between two slashes")
-    if size_bytes > _PATH_BYTES:
-        raise InvalidPath(f"path ({path[:80]}…) invalid: longer than {_PATH_BYTES} bytes")
+        raise PathTooLong(f"path ({path[:80]}…) invalid: longer than {_SEGMENT_BYTES} bytes between two slashes")
+    if size_bytes > _PATH_BYTES + 1:  # a slash, and what a program can name from the top of the repo
+        raise PathTooLong(f"path ({path[:80]}…) invalid: longer than {_PATH_BYTES} bytes")
 
 
 def _check_strict(path: str) -> None:

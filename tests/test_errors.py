@@ -36,4 +36,11 @@ def test_error_has_a_sentence_and_an_exit_status(error: type[ApplianceError]) ->
 
 def test_exit_status_tells_wrong_arguments_and_damage_apart() -> None:
     found = {error.__name__: error.exit_status for error in CLASSES if error.exit_status != 1}
-    assert found == {"InvalidName": 2, "InvalidPath": 2, "InvalidSpec": 2, "InvalidRequest": 2, "StoreDamaged": 3}
+    assert found == {
+        "InvalidName": 2,
+        "InvalidPath": 2,
+        "PathTooLong": 2,
+        "InvalidSpec": 2,
+        "InvalidRequest": 2,
+        "StoreDamaged": 3,
+    }

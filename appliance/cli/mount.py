@@ -31,8 +31,12 @@ def commit(branch: str | None, overwrite: bool) -> None:
 
     Nothing is committed in a branch where others changed the same paths meanwhile, or where a file is open for writing.
     """
+    lost = [one for one in iterate("list_staged") if one["what"] == "not kept"]
     for made in call("commit_staged", target=branch, overwrite=overwrite):
         click.echo(f"{made['branch']}={made['commit']}")
+        for one in lost:
+            if f"{one['repo']}@{one['branch']}" == made["branch"]:
+                click.echo(f"Not kept: {made['branch']}:{one['path']}", err=True)
 
 
 @root.command()

@@ -38,6 +38,7 @@ from appliance.control.transfers import TransferCalls, iter_transfer
 from appliance.control.upkeep import BodyReader, UpkeepCalls, iter_pieces
 from appliance.errors import ApplianceError, InvalidRequest, NotFound
 from appliance.httpd import BodyTooLarge, Reply, Request
+from appliance.mount import committing
 from appliance.quantities import parse_duration
 from appliance.store.commits import Origin
 from appliance.store.disk import explain
@@ -94,7 +95,9 @@ class Control:
         self._transactions = Transactions(app.store, self._requests)
         self._calls = _collect(Calls(app)) | _collect(FileCalls(app)) | _collect(MountCalls(app)) | _collect(AuthCalls(app))
         self._calls |= _collect(self._transactions) | _collect(SecretCalls(app))
-        self._streams = _collect(Streams(strict=app.config.strict), skip=1)
+        list_roots = app.mounted.list_roots if app.mounted is not None else lambda repo, branch: []
+        staged = partial(committing.iter_status, app.store, list_roots=list_roots)
+        self._streams = _collect(Streams(staged, strict=app.config.strict), skip=1)
         self._upkeep = _collect(UpkeepCalls(app))
         self._transfers = _collect(TransferCalls(app), skip=1)
         self._debugging = Debugging(app)

@@ -5,7 +5,7 @@ with their number, all are of one moment, and a client that reads slowly holds n
 """
 
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from pathlib import Path
@@ -27,7 +27,6 @@ from appliance.control.lines import END_LINE, answer_line
 from appliance.control.specs import PlannedDatum, iter_planned_datums
 from appliance.errors import InvalidRequest
 from appliance.globs import compile_glob
-from appliance.mount import committing
 from appliance.names import CommitId, clean_path, find_meta_owner, is_commit_id
 from appliance.store import Db, commits, datums, diffs, jobs, listings, matching, pipelines, repos, snapshots
 from appliance.store.commits import Commit, CommitSet, Origin
@@ -58,7 +57,8 @@ class Difference:
 class Streams:
     """The streams. Every public method is one; the first argument is the snapshot."""
 
-    def __init__(self, *, strict: bool = False) -> None:
+    def __init__(self, iter_staged: Callable[[Db], Iterator[dict[str, object]]], *, strict: bool = False) -> None:
+        self._iter_staged = iter_staged
         self._strict = strict
 
     def list_repo(self, db: Db, kind: str = "user", repo: str | None = None) -> Iterator[repos.Repo]:
@@ -76,7 +76,7 @@ class Streams:
 
     def list_staged(self, db: Db) -> Iterator[dict[str, object]]:
         """What was changed through the mount and waits for its commit."""
-        yield from committing.iter_status(db)
+        yield from self._iter_staged(db)
 
     def list_branch(self, db: Db, repo: str) -> Iterator[repos.Branch]:
         """The branches of a repo by age."""

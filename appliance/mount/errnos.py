@@ -10,6 +10,7 @@ ERRNOS: dict[type[errors.ApplianceError], int] = {
     errors.AlreadyExists: errno.EEXIST,
     errors.InvalidName: errno.EINVAL,
     errors.InvalidPath: errno.EINVAL,
+    errors.PathTooLong: errno.ENAMETOOLONG,
     errors.InvalidSpec: errno.EINVAL,
     errors.InvalidRequest: errno.EINVAL,
     errors.PathConflict: errno.ENOTDIR,

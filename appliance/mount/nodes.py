@@ -59,6 +59,11 @@ class View:
         """What it is called in the mount."""
         return f".view-{self.number}"
 
+    def shows(self, repo: str, branch: str) -> bool:
+        """Tell whether it shows a branch, the whole of it."""
+        top = self.parse(repo)
+        return top is not None and (top.repo, top.branch, top.path) == (repo, branch, "/")
+
     def parse(self, name: str) -> Top | None:
         """Return what a name in it leads to, None for names that it can not have."""
         if not self.tops:

@@ -28,9 +28,11 @@ from appliance.mount.handles import Handle, Handles, Listing, OpenFile
 from appliance.mount.heads import Heads, Name
 from appliance.mount.inodes import Inode, Inodes
 from appliance.mount.nodes import Child, Directory, File, Found, Node, Place, Root, View
+from appliance.mount.permissions import Change
 from appliance.mount.places import Shown
 from appliance.mount.staged import StagedFile
 from appliance.mount.tops import Top
+from appliance.mount.trees import caller_of
 from appliance.mount.writing import Writable, Writing
 from appliance.store import Db, Store, blobs
 
@@ -151,8 +153,10 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         for opened in self._files.clear():
             opened.close()
 
-    async def lookup(self, parent: Inode, name: bytes, _context: object) -> pyfuse3.EntryAttributes:
+    async def lookup(self, parent: Inode, name: bytes, context: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         directory = self._get_directory(parent)
+        if isinstance(directory, Place):
+            self.writing.check_search(directory, caller_of(context))
         with self._answering(directory), self._store.snapshot() as db:
             found = self._find(db, directory, name)
             if found is None:
@@ -171,15 +175,21 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
             found = self.writing.describe(db, node) if isinstance(node, Place) else nodes.describe(db, node)
         return self._describe(found)
 
-    async def access(self, number: Inode, mode: int, _context: object) -> bool:
-        if mode & os.W_OK and not isinstance(self._inodes.get(number), Place):
-            raise pyfuse3.FUSEError(errno.EROFS)
-        return True
-
-    async def open(self, number: Inode, flags: int, _context: object) -> pyfuse3.FileInfo:
+    async def access(self, number: Inode, mode: int, context: pyfuse3.RequestContext) -> bool:
         node = self._inodes.get(number)
         if isinstance(node, Place):
-            return pyfuse3.FileInfo(fh=self._files.add(await self.writing.open(node, flags)), keep_cache=False)
+            self.writing.check_access(node, mode, caller_of(context))
+        elif mode & os.W_OK:
+            raise pyfuse3.FUSEError(errno.EROFS)
+        elif mode & os.X_OK and isinstance(node, File):
+            raise pyfuse3.FUSEError(errno.EACCES)
+        return True
+
+    async def open(self, number: Inode, flags: int, context: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        node = self._inodes.get(number)
+        if isinstance(node, Place):
+            opened = await self.writing.open(node, flags, caller_of(context))
+            return pyfuse3.FileInfo(fh=self._files.add(opened), keep_cache=False)
         if flags & _WRITING:
             raise pyfuse3.FUSEError(errno.EROFS)
         assert isinstance(node, File), f"{node} is opened as a file"
@@ -199,8 +209,11 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         if opened.writing:
             self._note_change(place)
 
-    async def opendir(self, number: Inode, _context: object) -> Handle:
-        return self._listings.add(Listing(self._get_directory(number)))
+    async def opendir(self, number: Inode, context: pyfuse3.RequestContext) -> Handle:
+        directory = self._get_directory(number)
+        if isinstance(directory, Place):
+            self.writing.check_access(directory, os.R_OK, caller_of(context))
+        return self._listings.add(Listing(directory))
 
     async def readdir(self, handle: Handle, offset: int, token: pyfuse3.ReaddirToken) -> None:
         listing = self._listings.get(handle)
@@ -244,9 +257,9 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     # -- changes: EROFS but in writable branches
 
     async def create(
-        self, parent: Inode, name: bytes, mode: int, _flags: int, _context: object
+        self, parent: Inode, name: bytes, mode: int, _flags: int, context: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
-        opened, shown = await self.writing.create(self._get_writable(parent), name, mode)
+        opened, shown = await self.writing.create(self._get_writable(parent), name, mode, caller_of(context))
         return pyfuse3.FileInfo(fh=self._files.add(opened), keep_cache=False), self._tell(shown)
 
     async def write(self, handle: Handle, offset: int, piece: bytes) -> int:
@@ -265,63 +278,84 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         attributes: pyfuse3.EntryAttributes,
         fields: pyfuse3.SetattrFields,
         handle: Handle | None,
-        _context: object,
+        context: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
         place = self._get_writable(number)
-        owner = (
-            attributes.st_uid if fields.update_uid else self._owner[0],
-            attributes.st_gid if fields.update_gid else self._owner[1],
-        )
-        if owner != self._owner:
-            raise pyfuse3.FUSEError(errno.EPERM)  # all files belong to whoever runs the appliance
         opened = self._files.get(handle) if handle is not None else None
-        await self.writing.set_attributes(
-            place,
+        change = Change(
             size_bytes=attributes.st_size if fields.update_size else None,
             mode=attributes.st_mode if fields.update_mode else None,
+            uid=attributes.st_uid if fields.update_uid else None,
+            gid=attributes.st_gid if fields.update_gid else None,
+            accessed_ns=attributes.st_atime_ns if fields.update_atime else None,
             modified_ns=attributes.st_mtime_ns if fields.update_mtime else None,
-            opened=opened if isinstance(opened, StagedFile) else None,
         )
+        staged = opened if isinstance(opened, StagedFile) else None
+        await self.writing.set_attributes(place, change, staged, caller_of(context))
         with self._store.snapshot() as db:
             return self._describe(self.writing.describe(db, place))
 
-    async def mkdir(self, parent: Inode, name: bytes, _mode: int, _context: object) -> pyfuse3.EntryAttributes:
+    async def mkdir(self, parent: Inode, name: bytes, mode: int, context: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         place = self._get_writable(parent)
-        made = await self.writing.make_directory(place, name)
+        made = await self.writing.names.make_directory(place, name, mode, caller_of(context))
         self._note_change(place)
         return self._tell(made)
 
-    async def unlink(self, parent: Inode, name: bytes, _context: object) -> None:
-        place = self._get_writable(parent)
-        await self.writing.remove(place, name, directory=False)
-        self._note_change(place)
+    async def unlink(self, parent: Inode, name: bytes, context: pyfuse3.RequestContext) -> None:
+        await self._remove(parent, name, context, directory=False)
 
-    async def rmdir(self, parent: Inode, name: bytes, _context: object) -> None:
+    async def rmdir(self, parent: Inode, name: bytes, context: pyfuse3.RequestContext) -> None:
+        await self._remove(parent, name, context, directory=True)
+
+    async def _remove(self, parent: Inode, name: bytes, context: pyfuse3.RequestContext, *, directory: bool) -> None:
         place = self._get_writable(parent)
-        await self.writing.remove(place, name, directory=True)
+        await self.writing.names.remove(place, name, caller_of(context), directory=directory)
         self._note_change(place)
 
     async def rename(
-        self, parent: Inode, name: bytes, new_parent: Inode, new_name: bytes, flags: int, _context: object
+        self,
+        parent: Inode,
+        name: bytes,
+        new_parent: Inode,
+        new_name: bytes,
+        flags: int,
+        context: pyfuse3.RequestContext,
     ) -> None:
         source, target = self._get_writable(parent), self._get_writable(new_parent)
         if source.top != target.top:
             raise pyfuse3.FUSEError(errno.EXDEV)
-        await self.writing.rename(source, name, target, new_name, flags)
+        await self.writing.names.rename(source, name, target, new_name, flags, caller_of(context))
         self._note_change(target)
 
-    async def mknod(self, parent: Inode, *_arguments: object) -> NoReturn:
-        self._refuse(parent)
+    async def mknod(
+        self, parent: Inode, name: bytes, mode: int, device: int, context: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        place = self._get_writable(parent)
+        made = await self.writing.names.make_special(place, name, mode, device, caller_of(context))
+        self._note_change(place)
+        return self._tell(made)
 
-    async def symlink(self, parent: Inode, *_arguments: object) -> NoReturn:
-        self._refuse(parent)
+    async def symlink(
+        self, parent: Inode, name: bytes, target: bytes, context: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        place = self._get_writable(parent)
+        made = await self.writing.names.make_link(place, name, target, caller_of(context))
+        self._note_change(place)
+        return self._tell(made)
 
-    async def link(self, number: Inode, new_parent: Inode, new_name: bytes, _context: object) -> pyfuse3.EntryAttributes:
+    async def readlink(self, number: Inode, _context: object) -> bytes:
+        node = self._inodes.get(number)
+        assert isinstance(node, Place), f"{node} is read as a link"
+        return self.writing.read_link(node)
+
+    async def link(
+        self, number: Inode, new_parent: Inode, new_name: bytes, context: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
         target = self._get_writable(new_parent)
         source = self._get_writable(number)
         if source.top != target.top:
             raise pyfuse3.FUSEError(errno.EXDEV)
-        linked = await self.writing.link(source, target, new_name)
+        linked = await self.writing.names.link(source, target, new_name, caller_of(context))
         self._note_change(target)
         return self._tell(linked)
 
@@ -331,7 +365,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     async def removexattr(self, number: Inode, *_arguments: object) -> NoReturn:
         self._refuse(number, errno.EOPNOTSUPP)
 
-    def _refuse(self, number: Inode, otherwise: int = errno.EPERM) -> NoReturn:
+    def _refuse(self, number: Inode, otherwise: int) -> NoReturn:
         """Refuse a change that is taken nowhere: as one where there are none, or as one of something that we do not keep."""
         self._get_writable(number)
         raise pyfuse3.FUSEError(otherwise)
@@ -412,13 +446,10 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         """Return the kernel's form of a node. Directories have one link: ours are not counted."""
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = self._inodes.number(found.node)
+        if isinstance(found, Shown):
+            return _describe_shown(entry, found)
         entry.st_uid, entry.st_gid = self._owner
         entry.st_atime_ns = entry.st_ctime_ns = entry.st_mtime_ns = found.modified_ns
-        if isinstance(found, Shown):
-            entry.entry_timeout = entry.attr_timeout = 0
-            entry.st_mode, entry.st_size, entry.st_nlink = found.mode, found.size_bytes, max(1, found.links)
-            entry.st_blocks = -(-found.size_bytes // _BLOCK_BYTES)
-            return entry
         entry.entry_timeout = _FOR_EVER_S if found.name_lasts else 0
         entry.attr_timeout = _FOR_EVER_S if found.attributes_last else 0
         if isinstance(found.node, File):
@@ -429,3 +460,13 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         else:
             entry.st_mode = stat.S_IFDIR | 0o555
         return entry
+
+
+def _describe_shown(entry: pyfuse3.EntryAttributes, shown: Shown) -> pyfuse3.EntryAttributes:
+    """Fill in what is told of a place in a writable branch; nothing of it lasts."""
+    entry.entry_timeout = entry.attr_timeout = 0
+    entry.st_mode, entry.st_size, entry.st_nlink = shown.mode, shown.size_bytes, shown.links
+    entry.st_uid, entry.st_gid, entry.st_rdev = shown.uid, shown.gid, shown.device
+    entry.st_atime_ns, entry.st_mtime_ns, entry.st_ctime_ns = shown.times_ns
+    entry.st_blocks = -(-shown.size_bytes // _BLOCK_BYTES)
+    return entry

@@ -15,19 +15,21 @@ from appliance.mount.tops import Top
 from appliance.store import Db, Store, overlays
 from appliance.store.overlays import Item, Origin, View
 
-_ANY_X = 0o111
 _NAME_BYTES = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the kernel is told of a place."""
+    """What the kernel is told of a place. Times are of last access, change of what is in it, change of anything."""
 
     node: Place
     mode: int
     size_bytes: int
-    modified_ns: int
+    times_ns: tuple[int, int, int]
+    uid: int
+    gid: int
     links: int = 1
+    device: int = 0
 
 
 def leads_to(place: Place, repo: str, branch: str) -> bool:
@@ -56,6 +58,11 @@ def get_child(db: Db, parent: Place, name: bytes) -> Item:
     return item
 
 
+def own_file(item: Item) -> str | None:
+    """Return the name of what has an item's attributes, if it was changed."""
+    return item.node.file if item.node is not None else None
+
+
 def check_length(name: bytes) -> None:
     """Raise ENAMETOOLONG: the kernel lets names through that no disk would take."""
     if len(name) > _NAME_BYTES:
@@ -77,14 +84,28 @@ def check_kind(item: Item, *, directory: bool) -> None:
         raise pyfuse3.FUSEError(errno.ENOTDIR if directory else errno.EISDIR)
 
 
-def choose_mode(mode: int) -> int:
-    """Return the mode that is kept of one that was asked for."""
-    return EXECUTABLE if mode & _ANY_X else PLAIN
+def show(place: Place, status: os.stat_result) -> Shown:
+    """Return what the kernel is told of what has attributes of its own."""
+    is_directory = stat.S_ISDIR(status.st_mode)
+    return Shown(
+        place,
+        status.st_mode,
+        0 if is_directory else status.st_size,
+        (status.st_atime_ns, status.st_mtime_ns, status.st_ctime_ns),
+        status.st_uid,
+        status.st_gid,
+        1 if is_directory else status.st_nlink,
+        status.st_rdev,
+    )
 
 
-def show_file(place: Place, status: os.stat_result) -> Shown:
-    """Return what the kernel is told of a file with bytes of its own."""
-    return Shown(place, stat.S_IFREG | choose_mode(status.st_mode), status.st_size, status.st_mtime_ns, status.st_nlink)
+def show_base(place: Place, view: View, item: Item) -> Shown:
+    """Return the same of what is as in the commit: ours, as nobody else's is kept there."""
+    mode, size_bytes, commit = stat.S_IFDIR | EXECUTABLE, 0, view.base.commit
+    modified_ns = (commit.finished_ns or commit.started_ns) if commit else 0
+    if item.entry is not None:
+        mode, size_bytes, modified_ns = stat.S_IFREG | PLAIN, item.entry.content.size_bytes, item.entry.modified_ns
+    return Shown(place, mode, size_bytes, (modified_ns,) * 3, os.getuid(), os.getgid())
 
 
 def locate(store: Store, inodes: Inodes, repo: str, branch: str) -> list[tuple[Inode, Place]]:

@@ -27,7 +27,7 @@ from appliance.mount.heads import Heads, Messenger, Name
 from appliance.mount.mountpoint import MountUnavailable, find_problem
 from appliance.mount.tops import Top
 from appliance.mount.views import Views
-from appliance.names import CommitId
+from appliance.names import DEFAULT_BRANCH, CommitId
 from appliance.store import Store, overlays
 
 if TYPE_CHECKING:
@@ -86,6 +86,10 @@ class Mount:
     def list_views(self) -> list[Path]:
         """Return where views are."""
         return self._session.views.list()
+
+    def list_roots(self, repo: str, branch: str) -> list[str]:
+        """Return where programs find a branch, in the mount and in views."""
+        return self._session.list_roots(repo, branch)
 
 
 @asynccontextmanager
@@ -187,6 +191,11 @@ class _Session:
         except trio.RunFinishedError:
             raise Conflict(f"the mount at {self._directory} has ended") from None
 
+    def list_roots(self, repo: str, branch: str) -> list[str]:
+        """Return where programs find a branch."""
+        names = [f"{repo}@{branch}", *((repo,) if branch == DEFAULT_BRANCH else ())]
+        return [*(str(self._directory / name) for name in names), *map(str, self.views.list_roots(repo, branch))]
+
     @property
     def operations(self) -> "Operations":
         assert self._operations is not None, "the mount has not begun"
@@ -276,6 +285,7 @@ class _Session:
         writable = Writable(self._settings.writable, self._settings.strict)
         ready = partial(self._ready.set_result, None)
         operations = Operations(self._store, self._heads, ready, writable, self._settings.autocommit)
+        operations.writing.list_roots = self.list_roots
         self._operations = operations
         _init(operations, self._directory)
         guard = Guard(self._directory, _guard_lock(self._store))

@@ -1,5 +1,6 @@
 """Further mount points: a process has one session, so they are bind mounts of directories in it that nobody lists."""
 
+import builtins
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,10 @@ class Views:
     def list(self) -> list[Path]:
         """Return where views are."""
         return sorted(self._shown)
+
+    def list_roots(self, repo: str, branch: str) -> "builtins.list[Path]":
+        """Return where views show a branch, the whole of it."""
+        return [place / repo for place, shown in self._shown.copy().items() if shown.view.shows(repo, branch)]
 
     def are_writable(self) -> bool:
         """Tell whether something can be changed in one of them."""

@@ -6,42 +6,34 @@ the store's writes are; bytes are when the program asks for that (`fsync`), and 
 
 import errno
 import os
-import stat
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
 
 import pyfuse3
 import trio
 
 from appliance.errors import ApplianceError, Conflict
-from appliance.mount import committing, places
+from appliance.mount import attributes, committing, permissions, places
 from appliance.mount.handles import OpenFile
 from appliance.mount.inodes import Inodes
+from appliance.mount.naming import Naming
 from appliance.mount.nodes import Place, list_file_attributes
-from appliance.mount.places import (
-    Shown,
-    check_kind,
-    check_length,
-    choose_mode,
-    get_child,
-    get_item,
-    leads_to,
-    open_view,
-    parse_name,
-    show_file,
-)
-from appliance.mount.staged import EXECUTABLE, PLAIN, StagedFile
+from appliance.mount.permissions import EXECUTE, READ, WRITE, Caller, Change
+from appliance.mount.places import Shown, check_length, get_item, leads_to, open_view, own_file, show
+from appliance.mount.staged import StagedFile
 from appliance.mount.tops import Top
-from appliance.names import CommitId, check_path
+from appliance.mount.trees import Trees
+from appliance.names import CommitId
 from appliance.store import Db, Store, blobs, history, overlays
-from appliance.store.overlays import Item, NodeKind, View
-
-T = TypeVar("T")
 
 ALL = "*"
+
+# The last one is Linux's own: for asking a driver, neither to read nor to write.
+_WANTED = {os.O_RDONLY: READ, os.O_WRONLY: WRITE, os.O_RDWR: READ | WRITE, os.O_ACCMODE: READ | WRITE}
+_FOR_EXECUTION = 0x20  # the kernel's FMODE_EXEC: it reads a program to run it
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +55,16 @@ class Writing:
 
     def __init__(self, store: Store, writable: Writable, inodes: Inodes) -> None:
         self._store, self._inodes = store, inodes
-        self._tops, self._strict = writable.tops, writable.strict
+        self._tops = writable.tops
         self._files = committing.staged_files(store)
+        self._trees = Trees(store, self._files)
         self._open: defaultdict[Place, list[StagedFile]] = defaultdict(list)
         self._lock = trio.Lock()
+        self.names = Naming(self._trees, self._lock, strict=writable.strict)
         self.stopping = threading.Event()
         """Once it is set, commits that are under way are given up."""
+        self.list_roots: Callable[[str, str], Sequence[str]] = lambda repo, branch: ()
+        """Where programs find a branch, from any thread."""
 
     def is_writable(self, db: Db, top: Top) -> bool:
         """Tell whether changes are taken below a name at the top that exists: never on output branches and commits."""
@@ -95,7 +91,7 @@ class Writing:
             item = overlays.find_child(db, view, parent.origin, name.decode())
         except UnicodeDecodeError:
             return None
-        return self._show(view, parent.top, item) if item else None
+        return self._trees.show(view, parent.top, item) if item else None
 
     def describe(self, db: Db, place: Place) -> Shown:
         """Return a place as it is now, also one that was removed while it is open."""
@@ -103,55 +99,63 @@ class Writing:
         item = overlays.find_item(db, view, place.origin)
         if item is None:
             if opened := self._open.get(place):
-                return show_file(place, os.fstat(opened[0].descriptor))
+                return show(place, os.fstat(opened[0].descriptor))
             raise pyfuse3.FUSEError(errno.ENOENT)
-        return self._show(view, place.top, item)
+        return self._trees.show(view, place.top, item)
 
     def iter_children(self, db: Db, parent: Place, after: str) -> Iterator[tuple[str, str, Shown]]:
         """Yield (name, mark, child) of a directory behind a mark."""
         view = open_view(db, parent.top)
         for name, mark, item in overlays.iter_children(db, view, parent.origin, after):
-            yield name, mark, self._show(view, parent.top, item)
-
-    def _show(self, view: View, top: Top, item: Item) -> Shown:
-        place = Place(top, item.origin, item.is_directory)
-        if item.is_directory:
-            commit = view.base.commit
-            return Shown(place, stat.S_IFDIR | EXECUTABLE, 0, (commit.finished_ns or commit.started_ns) if commit else 0)
-        if item.node is not None and item.node.file is not None:
-            return show_file(place, self._files.path(item.node.file).stat())
-        if item.entry is None:
-            raise pyfuse3.FUSEError(errno.EIO)
-        return Shown(place, stat.S_IFREG | PLAIN, item.entry.content.size_bytes, item.entry.modified_ns)
+            yield name, mark, self._trees.show(view, parent.top, item)
 
     def list_attributes(self, db: Db, place: Place) -> Mapping[bytes, bytes]:
         """Return the extended attributes: those of the commit, where nothing was changed."""
         item = get_item(db, place)
         return list_file_attributes(db, item.entry) if item.entry is not None else {}
 
+    def check_search(self, parent: Place, caller: Caller) -> None:
+        """Raise EACCES unless somebody may look for names in a directory."""
+        self._trees.check_access(caller, parent, EXECUTE)
+
+    def check_access(self, place: Place, wanted: int, caller: Caller) -> None:
+        """Raise EACCES unless all of `wanted` is allowed, as `access` asks for it."""
+        self._trees.check_access(caller, place, wanted)
+
+    def read_link(self, place: Place) -> bytes:
+        """Return where a symbolic link leads."""
+        with self._store.snapshot() as db:
+            file = own_file(get_item(db, place))
+        assert file is not None, f"{place} is no link"
+        return os.readlink(os.fsencode(self._files.path(file)))  # noqa: PTH115 - bytes of any kind
+
     # -- files
 
-    async def open(self, place: Place, flags: int) -> OpenFile | StagedFile:
+    async def open(self, place: Place, flags: int, caller: Caller) -> OpenFile | StagedFile:
         """Open a file. The first time it is opened for writing it is copied, unless it is emptied anyway."""
-        writing = flags & os.O_ACCMODE != os.O_RDONLY or bool(flags & os.O_TRUNC)
-        if not writing:
+        wanted = _WANTED[flags & os.O_ACCMODE] | (WRITE if flags & os.O_TRUNC else 0)
+        self._trees.check_access(caller, place, EXECUTE if flags & _FOR_EXECUTION else wanted)
+        if not wanted & WRITE:
             return self._open_for_reading(place)
         async with self._lock:
-            opened = self._hold(place, await self._stage(place, keep=not flags & os.O_TRUNC))
+            opened = self._hold(place, await self._trees.stage(place, keep=not flags & os.O_TRUNC), caller)
         if flags & os.O_TRUNC:
             os.ftruncate(opened.descriptor, 0)
+            attributes.note_write(opened.descriptor, caller)
         return opened
 
     def _open_for_reading(self, place: Place) -> OpenFile | StagedFile:
         with self._store.snapshot() as db:
             item = get_item(db, place)
-            if item.node is not None and item.node.file is not None:
-                return self._hold(place, item.node.file, writing=False)
-            assert item.entry is not None
-            return OpenFile(blobs.list_extents(db, self._store.blobs, item.entry.content))
+            if item.entry is not None:
+                return OpenFile(blobs.list_extents(db, self._store.blobs, item.entry.content))
+        file = own_file(item)
+        assert file is not None, f"{place} has no bytes"
+        return self._hold(place, file, None)
 
-    def _hold(self, place: Place, file: str, *, writing: bool = True) -> StagedFile:
-        opened = StagedFile(self._files.path(file), writing=writing)
+    def _hold(self, place: Place, file: str, writer: Caller | None) -> StagedFile:
+        trusted = writer is None or writer.is_root
+        opened = StagedFile(self._files.path(file), writing=writer is not None, trusted=trusted)
         self._open[place].append(opened)
         return opened
 
@@ -165,141 +169,31 @@ class Writing:
         opened.close()
         return released
 
-    async def _stage(self, place: Place, *, keep: bool = True) -> str:
-        """Return the name of the bytes of a file that can be changed, copied if need be."""
+    async def create(self, parent: Place, name: bytes, mode: int, caller: Caller) -> tuple[StagedFile, Shown]:
+        """Make a file that is not there and open it, whatever its mode."""
+        shown, file = await self.names.make_file(parent, name, mode, caller)
+        return self._hold(shown.node, file, caller), shown
+
+    async def set_attributes(self, place: Place, change: Change, opened: StagedFile | None, caller: Caller) -> None:
+        """Change the size, mode, owner or times of something; in one that is open also after it was removed."""
         with self._store.snapshot() as db:
-            item = get_item(db, place)
-            if item.node is not None and item.node.file is not None:
-                return item.node.file
-            assert item.entry is not None
-            extents = blobs.list_extents(db, self._store.blobs, item.entry.content) if keep else []
-        self._change(place.top, lambda db, view: None)  # says whether it can be changed at all
-        file = await trio.to_thread.run_sync(self._files.make, blobs.read_extents(extents))
-        self._change(place.top, lambda db, view: overlays.set_file(db, view, place.origin, file))
-        return file
-
-    async def create(self, parent: Place, name: bytes, mode: int) -> tuple[StagedFile, Shown]:
-        """Make a file that is not there and open it."""
+            shown = self.describe(db, place)
+        if change.size_bytes is not None and not (opened is not None and opened.writing):
+            permissions.check_access(caller, shown, WRITE)
+        permissions.check_change(caller, shown, change)
         async with self._lock:
-            text = self._free_name(parent, name)
-            file = self._files.make()
-            try:
-                created = self._change(
-                    parent.top, lambda db, view: overlays.create(db, view, parent.origin, text, NodeKind.FILE, file)
-                )
-            except BaseException:
-                self._files.remove([file])
-                raise
-            self._files.path(file).chmod(choose_mode(mode))
-            place = Place(parent.top, created.origin, is_directory=False)
-            opened = self._hold(place, file)
-            return opened, show_file(place, os.fstat(opened.descriptor))
+            attributes.apply(await self._find_target(place, change, opened), shown, change, caller)
 
-    async def set_attributes(
-        self, place: Place, *, size_bytes: int | None, mode: int | None, modified_ns: int | None, opened: StagedFile | None
-    ) -> None:
-        """Change a file: its size, who may execute it, its time. A directory has none of its own to change."""
-        if place.is_directory:
-            return
-        async with self._lock:
-            target: int | os.PathLike[str]
-            if opened is not None:
-                target = opened.descriptor
-            else:
-                target = self._files.path(await self._stage(place, keep=size_bytes != 0))
-        if size_bytes is not None:
-            os.truncate(target, size_bytes)
-        if mode is not None:
-            os.chmod(target, choose_mode(mode))  # noqa: PTH101 - may be a descriptor
-        if modified_ns is not None:
-            os.utime(target, ns=(modified_ns, modified_ns))
-
-    # -- names
-
-    async def link(self, place: Place, parent: Place, name: bytes) -> Shown:
-        """Give a file another name, free until now. They are one file until the commit, which keeps its content twice."""
-        if place.is_directory:
-            raise pyfuse3.FUSEError(errno.EPERM)
-        async with self._lock:
-            text = self._free_name(parent, name)
-            file = self._files.link(await self._stage(place))
-            try:
-                linked = self._change(
-                    parent.top, lambda db, view: overlays.create(db, view, parent.origin, text, NodeKind.FILE, file)
-                )
-            except BaseException:
-                self._files.remove([file])
-                raise
-        return show_file(Place(parent.top, linked.origin, is_directory=False), self._files.path(file).stat())
-
-    async def make_directory(self, parent: Place, name: bytes) -> Shown:
-        """Make a directory that is not there."""
-        async with self._lock:
-            text = self._free_name(parent, name)
-            kind = NodeKind.DIRECTORY
-            created = self._change(parent.top, lambda db, view: overlays.create(db, view, parent.origin, text, kind))
+    async def _find_target(self, place: Place, change: Change, opened: StagedFile | None) -> int | Path:
+        if opened is not None:
+            return opened.descriptor
         with self._store.snapshot() as db:
-            return self.describe(db, Place(parent.top, created.origin, is_directory=True))
-
-    async def remove(self, parent: Place, name: bytes, *, directory: bool) -> None:
-        """Remove a file, or a directory that is empty."""
-        async with self._lock:
-            with self._store.snapshot() as db:
-                item = get_child(db, parent, name)
-                check_kind(item, directory=directory)
-                if directory and not overlays.is_empty(db, open_view(db, parent.top), item.origin):
-                    raise pyfuse3.FUSEError(errno.ENOTEMPTY)
-            text = name.decode()
-            self._change(parent.top, lambda db, view: overlays.remove(db, view, parent.origin, text))
-            self._drop(item)
-
-    async def rename(self, parent: Place, name: bytes, new_parent: Place, new_name: bytes, flags: int) -> None:
-        """Move a file or directory, over a file or an empty directory that has the new name unless `flags` say not."""
-        if flags & ~pyfuse3.RENAME_NOREPLACE:
-            raise pyfuse3.FUSEError(errno.EINVAL)
-        async with self._lock:
-            with self._store.snapshot() as db:
-                item = get_child(db, parent, name)
-                replaced = self._find_replaced(db, item, new_parent, new_name, flags)
-            if replaced is not None and replaced.origin == item.origin:
-                return
-            old_text, new_text = name.decode(), parse_name(new_name)
-            if self._strict:
-                check_path(f"/{new_text}", strict=True)
-            self._change(
-                parent.top,
-                lambda db, view: overlays.rename(db, view, item, parent.origin, old_text, new_parent.origin, new_text),
-            )
-            if replaced is not None:
-                self._drop(replaced)
-
-    def _find_replaced(self, db: Db, item: Item, parent: Place, name: bytes, flags: int) -> Item | None:
-        view = open_view(db, parent.top)
-        replaced = overlays.find_child(db, view, parent.origin, parse_name(name))
-        if replaced is None or replaced.origin == item.origin:
-            return replaced
-        if flags & pyfuse3.RENAME_NOREPLACE:
-            raise pyfuse3.FUSEError(errno.EEXIST)
-        check_kind(replaced, directory=item.is_directory)
-        if replaced.is_directory and not overlays.is_empty(db, view, replaced.origin):
-            raise pyfuse3.FUSEError(errno.ENOTEMPTY)
-        return replaced
-
-    def _free_name(self, parent: Place, name: bytes) -> str:
-        text = parse_name(name)
-        if self._strict:
-            check_path(f"/{text}", strict=True)
-        with self._store.snapshot() as db:
-            if overlays.find_child(db, open_view(db, parent.top), parent.origin, text) is not None:
-                raise pyfuse3.FUSEError(errno.EEXIST)
-        return text
-
-    def _drop(self, item: Item) -> None:
-        if item.node is not None and item.node.file is not None:
-            self._files.remove([item.node.file])
-
-    def _change(self, top: Top, change: Callable[[Db, View], T]) -> T:
-        return self._store.write(lambda db: change(db, overlays.begin(db, top.repo, top.branch)))
+            removed = overlays.find_item(db, open_view(db, place.top), place.origin) is None
+        if removed:
+            return self._open[place][0].descriptor
+        if change.size_bytes is None:
+            return self._files.path(self._trees.own(place))
+        return self._files.path(await self._trees.stage(place, keep=change.size_bytes != 0))
 
     # -- committing
 
@@ -309,7 +203,14 @@ class Writing:
             self._check_closed(repo, branch)
             held = places.locate(self._store, self._inodes, repo, branch)
             committed = await trio.to_thread.run_sync(
-                lambda: committing.commit(self._store, repo, branch, overwrite=overwrite, go_on=self._go_on)
+                lambda: committing.commit(
+                    self._store,
+                    repo,
+                    branch,
+                    roots=self.list_roots(repo, branch),
+                    overwrite=overwrite,
+                    go_on=self._go_on,
+                )
             )
             if committed is not None:
                 places.rebind(self._inodes, held)

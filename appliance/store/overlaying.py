@@ -21,8 +21,9 @@ _SHOWN = 10
 class Staged:
     """A change that waits; a directory stands for what is in it."""
 
-    what: Literal["added", "changed", "moved", "removed"]
+    what: Literal["added", "changed", "moved", "removed", "not kept"]
     path: str
+    is_link: bool = False
 
 
 def iter_nodes(db: Db, view: View) -> Iterator[tuple[str, Node, str | None]]:
@@ -44,13 +45,16 @@ def iter_staged(db: Db, view: View) -> Iterator[Staged]:
     for path, node, hidden in iter_nodes(db, view):
         in_base = hidden is not None and _is_in_base(db, view, hidden)
         if node.base_path == path:
-            if node.file is not None:
+            if node.has_bytes:
                 yield Staged("changed", path)
             continue
         if in_base:
             yield Staged("removed", path)
-        if node.kind != NodeKind.NOTHING:
-            yield Staged("added" if node.base_path is None else "moved", path)
+        if node.kind == NodeKind.SPECIAL:
+            yield Staged("not kept", path)
+        elif node.kind != NodeKind.NOTHING:
+            is_link = node.kind == NodeKind.LINK
+            yield Staged("added" if node.base_path is None else "moved", path, is_link)
 
 
 def iter_conflicts(db: Db, view: View) -> Iterator[str]:
@@ -110,12 +114,13 @@ def _remove(db: Db, commit: Commit, path: str) -> None:
 
 def _place(db: Db, view: View, commit: Commit, path: str, node: Node) -> None:
     """Put what needs no new bytes: what was moved, and directories that would not be there without it."""
-    moved_from = node.base_path if node.base_path != path else None
-    if node.kind == NodeKind.FILE and node.file is None and moved_from is not None:
-        entry = snapshots.get_file(db, view.base, moved_from)
+    content_path = node.content_path
+    if content_path is not None and node.base_path != path:
+        entry = snapshots.get_file(db, view.base, content_path)
         files.put_file(db, commit, path, entry.content, entry.metadata)
     if node.kind != NodeKind.DIRECTORY:
         return
+    moved_from = node.base_path if node.base_path != path else None
     if moved_from is not None:
         for child in listings.iter_children(db, view.base, moved_from):
             if overlays.find_named(db, node, child.name) is None:

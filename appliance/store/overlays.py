@@ -7,7 +7,7 @@ whatever is in it. Bytes are in files that the mount writes; here are only their
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from appliance.errors import BranchNotFound, Conflict, FileNotFound
@@ -26,6 +26,8 @@ class NodeKind(IntEnum):
     NOTHING = 0
     FILE = 1
     DIRECTORY = 2
+    LINK = 3  # a symbolic one
+    SPECIAL = 4  # a pipe, socket or device
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,27 @@ class Node:
     kind: NodeKind
     base_path: str | None
     file: str | None
+    same_as: Origin | None = None
+    is_hollow: bool = False
 
     @property
     def origin(self) -> Origin:
-        """What it is, wherever it was moved."""
+        """What it is, wherever it was moved, under whichever of its names."""
+        if self.same_as is not None:
+            return self.same_as
         return self.row if self.base_path is None else self.base_path
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether it is a file that was written."""
+        return self.kind == NodeKind.FILE and self.file is not None and not self.is_hollow
+
+    @property
+    def content_path(self) -> str | None:
+        """Where in the base its bytes are, if it is a file that was not written."""
+        if self.kind != NodeKind.FILE or self.has_bytes:
+            return None
+        return self.same_as if isinstance(self.same_as, str) else self.base_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +75,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A file or directory of a view. The bytes of a file are those of `entry` or of the file that its node names."""
+    """A file or directory of a view. The bytes of a file are those of `entry`, if there is one, or of what its node names."""
 
     origin: Origin
     is_directory: bool
@@ -65,8 +83,8 @@ class Item:
     entry: Entry | None = None
 
 
-_Row = tuple[int, int | None, str, int, str | None, str | None]
-_COLUMNS = "id, parent_id, name, kind, base_path, file"
+_Row = tuple[int, int | None, str, int, str | None, str | None, Origin | None, int]
+_COLUMNS = "id, parent_id, name, kind, base_path, file, same_as, is_hollow"
 
 
 def open_view(db: Db, repo: str, branch: str) -> View:
@@ -118,7 +136,7 @@ def list_views(db: Db) -> list[tuple[str, str, CommitId | None]]:
 
 
 def list_files(db: Db) -> set[str]:
-    """Return the names of all files that hold staged bytes."""
+    """Return the names of all that is kept outside: bytes, and attributes of directories."""
     return {file for (file,) in db.execute("SELECT file FROM overlay_nodes WHERE file IS NOT NULL")}
 
 
@@ -139,10 +157,14 @@ def discard(db: Db, repo: str, branch: str) -> list[str] | None:
 
 
 def find_node(db: Db, view: View, origin: Origin) -> Node | None:
-    """Return the row of a thing, None if it has none."""
+    """Return the row of a thing, or of another of its names; None if it has none."""
     column = "id" if isinstance(origin, int) else "base_path"
     sql = f"SELECT {_COLUMNS} FROM overlay_nodes WHERE overlay_id = ? AND {column} = ?"
-    return _node(db.row(sql, (view.overlay, origin)))
+    row = db.row(sql, (view.overlay, origin))
+    if row is None and view.overlay is not None:
+        sql = f"SELECT {_COLUMNS} FROM overlay_nodes WHERE overlay_id = ? AND same_as = ? LIMIT 1"
+        row = db.row(sql, (view.overlay, origin))
+    return _node(row)
 
 
 def find_named(db: Db, parent: Node, name: str) -> Node | None:
@@ -155,7 +177,7 @@ def _node(row: _Row | None) -> Node | None:
 
 
 def _to_node(row: _Row) -> Node:
-    return Node(row[0], row[1], row[2], NodeKind(row[3]), row[4], row[5])
+    return Node(row[0], row[1], row[2], NodeKind(row[3]), row[4], row[5], row[6], bool(row[7]))
 
 
 def iter_named(db: Db, parent: Node, after: str = "") -> Iterator[Node]:
@@ -174,9 +196,8 @@ def find_item(db: Db, view: View, origin: Origin) -> Item | None:
 
 
 def _item(db: Db, view: View, node: Node) -> Item:
-    entry = None
-    if node.kind == NodeKind.FILE and node.file is None and node.base_path is not None:
-        entry = snapshots.find(db, view.base, node.base_path)
+    path = node.content_path
+    entry = snapshots.find(db, view.base, path) if path is not None else None
     return Item(node.origin, node.kind == NodeKind.DIRECTORY, node, entry)
 
 
@@ -262,18 +283,40 @@ def _origin_of(db: Db, view: View, row: int) -> Origin:
 
 
 def create(db: Db, view: View, parent: Origin, name: str, kind: NodeKind, file: str | None = None) -> Item:
-    """Give a free name to a new file or directory. Raises InvalidPath, FileNotFound for a parent that is gone."""
-    holder = _hold_directory(db, view, parent)
-    check_path(join(get_path(db, view, parent), name))
-    _delete_named(db, holder, name)
+    """Give a free name to something new. Raises InvalidPath, FileNotFound for a parent that is gone."""
+    holder = _free_name(db, view, parent, name)
     return _item(db, view, _insert(db, view, holder.row, name, kind, None, file))
 
 
-def set_file(db: Db, view: View, origin: Origin, file: str) -> Item:
-    """Give a file of the base bytes of its own."""
-    node = _hold(db, view, origin, NodeKind.FILE)
-    db.execute("UPDATE overlay_nodes SET file = ? WHERE id = ?", (file, node.row))
-    return _item(db, view, Node(node.row, node.parent, node.name, node.kind, node.base_path, file))
+def link(db: Db, view: View, parent: Origin, name: str, other: Node, file: str) -> Item:
+    """Give a free name to what has one, `other`; `file` is another name of what it has outside. Raises as `create`."""
+    holder = _free_name(db, view, parent, name)
+    made = _insert(db, view, holder.row, name, other.kind, None, file)
+    sql = "UPDATE overlay_nodes SET same_as = ?, is_hollow = ? WHERE id = ?"
+    db.execute(sql, (other.origin, other.is_hollow, made.row))
+    return _item(db, view, replace(made, same_as=other.origin, is_hollow=other.is_hollow))
+
+
+def _free_name(db: Db, view: View, parent: Origin, name: str) -> Node:
+    """Return the row of a directory after a name in it was made free."""
+    holder = _hold_directory(db, view, parent)
+    check_path(join(get_path(db, view, parent), name))
+    _delete_named(db, holder, name)
+    return holder
+
+
+def set_file(db: Db, view: View, item: Item, file: str, *, is_hollow: bool = False) -> Node:
+    """Give something of the base attributes of its own and, unless it is hollow, bytes."""
+    kind = NodeKind.DIRECTORY if item.is_directory else NodeKind.FILE
+    node = _hold(db, view, item.origin, kind)
+    db.execute("UPDATE overlay_nodes SET file = ?, is_hollow = ? WHERE id = ?", (file, is_hollow, node.row))
+    return replace(node, file=file, is_hollow=is_hollow)
+
+
+def set_filled(db: Db, view: View, origin: Origin) -> None:
+    """Note that a hollow file, by all its names, has bytes of its own now."""
+    sql = "UPDATE overlay_nodes SET is_hollow = 0 WHERE overlay_id = ?1 AND (base_path = ?2 OR same_as = ?2)"
+    db.execute(sql, (view.overlay, origin))
 
 
 def remove(db: Db, view: View, parent: Origin, name: str) -> None:

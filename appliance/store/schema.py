@@ -607,6 +607,19 @@ def buried_pipelines(db: Database) -> None:
     db.conn.execute("CREATE INDEX pipelines_deleted ON pipelines (id) WHERE deleted")
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def overlay_attributes(db: Database) -> None:
+    """Working trees hold more than commits do: `kind` may be 3, a symbolic link, or 4, a pipe, socket or device.
+
+    `file` names what has the attributes of a name, its bytes too where it has any. If `is_hollow`, its bytes are still those
+    of the base. `same_as` is the origin of what the name is a hard link of, a path in the base or a row's number, so it has
+    no type; that row may be gone.
+    """
+    db.conn.execute("ALTER TABLE overlay_nodes ADD COLUMN same_as")
+    db.conn.execute("ALTER TABLE overlay_nodes ADD COLUMN is_hollow INTEGER NOT NULL DEFAULT 0")
+    db.conn.execute("CREATE INDEX overlay_nodes_same ON overlay_nodes (overlay_id, same_as) WHERE same_as IS NOT NULL")
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to this code's schema. Raises Conflict, changing nothing, if it is newer."""
     db = Database(connection)
