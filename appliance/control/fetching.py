@@ -23,12 +23,20 @@ from appliance.store.snapshots import Metadata
 
 _PARALLEL = 8
 _PLACES = 2 * _PARALLEL
+# Small objects that follow each other are one thread's, one after the other, where there are many: handing each over costs
+# as much as fetching it does.
+_SMALL_BYTES, _TOGETHER, _MANY = 64 * 1024, 16, 1024
 # Of these, a few pieces each are in memory.
 _LARGE_BYTES, _LARGE_PARALLEL = 8 * 1024 * 1024, 3
 _POLL_S = 0.2
 # What is staged in one write: small blobs wait in memory for it.
 _BATCH_FILES, _BATCH_BYTES = 256, 4 * 1024 * 1024
 _FEW = 10
+
+Target = tuple[str, RemoteObject]
+"""A path, and what is to be put there."""
+Ready = tuple[str, StagedBlob | Content, Metadata]
+"""A path, and what was fetched for it or is there already."""
 
 SOURCE = "x-amz-meta-source-"
 """What the metadata that names a file's source begins with: `url`, `etag` and `time`."""
@@ -71,7 +79,7 @@ class Fetch:
         self._places = threading.Semaphore(_PLACES)
         self._large = threading.Semaphore(_LARGE_PARALLEL)
         self._lock = threading.Lock()
-        self._ready: list[tuple[str, StagedBlob | Content, Metadata]] = []
+        self._ready: list[Ready] = []
         self._ready_bytes = 0
         self._stopped = threading.Event()
         self._failure: Exception | None = None
@@ -84,9 +92,9 @@ class Fetch:
     def run(self, urls: Sequence[ObjectUrl], check: Callable[[], None]) -> None:
         """Fetch everything at the addresses; on return all of it is staged. `check` is called often and may raise."""
         with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="ingress") as pool, self._failing():
-            for target, found in self._iter_targets(urls):
+            for targets in _iter_together(self._iter_targets(urls)):
                 self._wait_for_place(check)
-                pool.submit(self._take, target, found)
+                pool.submit(self._take, targets)
             for _ in range(_PLACES):  # until all are given back
                 self._wait_for_place(check)
         if self._failure is not None:
@@ -95,7 +103,7 @@ class Fetch:
             raise FileNotFound(f"nothing found at {', '.join(url.name() for url in urls)}")
         self._stage(self._ready)
 
-    def _iter_targets(self, urls: Sequence[ObjectUrl]) -> Iterator[tuple[str, RemoteObject]]:
+    def _iter_targets(self, urls: Sequence[ObjectUrl]) -> Iterator[Target]:
         wanted = self._wanted
         for url in urls:
             objects = iter_objects(url, self._profiles, recursive=wanted.recursive, literal=wanted.literal, roots=self._roots)
@@ -133,28 +141,37 @@ class Fetch:
             self._failure = self._failure or error
         self._stopped.set()
 
-    def _take(self, target: str, found: RemoteObject) -> None:
-        """Fetch one object unless it is there unchanged. Gives its place back."""
+    def _take(self, targets: Sequence[Target]) -> None:
+        """Fetch some objects unless they are there unchanged. Gives their place back."""
         try:
-            if not self._stopped.is_set():
-                self._add(target, *(self._find_unchanged(target, found) or self._receive(found)))
-        except DiskFailed as error:
-            self._fail(type(error)(f"{found.url.name(found.key)}: {error}"))
+            unchanged = self._find_unchanged(targets)
+            fetched = (unchanged.get(place) or self._fetch(*target) for place, target in enumerate(targets))
+            self._add(list(fetched), len(unchanged))
         except Exception as error:
             self._fail(error)
         finally:
             self._places.release()
 
-    def _find_unchanged(self, target: str, found: RemoteObject) -> tuple[Content, Metadata] | None:
-        """What the target holds if it came from there, and the source has neither another size nor another ETag since."""
-        if self._wanted.append or found.etag is None or not found.address:
-            return None
+    def _find_unchanged(self, targets: Sequence[Target]) -> dict[int, Ready]:
+        """Those of some targets, by number, that hold what came from there, if it has neither another size nor ETag since."""
+        unchanged: dict[int, Ready] = {}
+        if self._wanted.append:
+            return unchanged
         with self._store.snapshot() as db:
-            entry = _find_file(db, self._wanted, target)
-        if entry is None or entry.content.size_bytes != found.size_bytes:
-            return None
-        source = (entry.metadata.get(f"{SOURCE}url"), entry.metadata.get(f"{SOURCE}etag"))
-        return (entry.content, entry.metadata) if source == (found.address, found.etag) else None
+            snapshot = _open_branch(db, self._wanted)
+            for place, (target, found) in enumerate(targets if snapshot.places else ()):
+                entry = snapshots.find(db, snapshot, target)
+                if entry is not None and _is_from(found, entry):
+                    unchanged[place] = target, entry.content, entry.metadata
+        return unchanged
+
+    def _fetch(self, target: str, found: RemoteObject) -> Ready:
+        if self._stopped.is_set():
+            raise TransferFailed("stopped")
+        try:
+            return target, *self._receive(found)
+        except DiskFailed as error:
+            raise type(error)(f"{found.url.name(found.key)}: {error}") from error
 
     def _receive(self, found: RemoteObject) -> tuple[StagedBlob, Metadata]:
         is_large = found.size_bytes is None or found.size_bytes > _LARGE_BYTES
@@ -170,24 +187,43 @@ class Fetch:
         with self._lock:
             self.fetched.size_bytes += len(piece)
 
-    def _add(self, target: str, content: StagedBlob | Content, metadata: Metadata) -> None:
+    def _add(self, ready: Sequence[Ready], unchanged: int) -> None:
+        size_bytes = sum(len(content.data or b"") for _, content, _ in ready if isinstance(content, StagedBlob))
         with self._lock:
-            self.fetched.files += 1
-            self.fetched.unchanged += isinstance(content, Content)
-            self._ready.append((target, content, metadata))
-            self._ready_bytes += len(content.data or b"") if isinstance(content, StagedBlob) else 0
+            self.fetched.files += len(ready)
+            self.fetched.unchanged += unchanged
+            self._ready.extend(ready)
+            self._ready_bytes += size_bytes
             if len(self._ready) < _BATCH_FILES and self._ready_bytes < _BATCH_BYTES:
                 return
             batch, self._ready, self._ready_bytes = self._ready, [], 0
         self._stage(batch)
 
-    def _stage(self, batch: Sequence[tuple[str, StagedBlob | Content, Metadata]]) -> None:
+    def _stage(self, batch: Sequence[Ready]) -> None:
         def stage(db: Db) -> None:
-            for path, content, metadata in batch:
-                kept = blobs.record(db, content) if isinstance(content, StagedBlob) else content
-                staging.add_file(db, self._put_id, path, kept, metadata, strict=self._strict)
+            fetched = [content for _, content, _ in batch if isinstance(content, StagedBlob)]
+            recorded = iter(blobs.record_all(db, fetched))
+            contents = (next(recorded) if isinstance(content, StagedBlob) else content for _, content, _ in batch)
+            added = [(path, kept, metadata) for (path, _, metadata), kept in zip(batch, contents, strict=True)]
+            staging.add_files(db, self._put_id, added, strict=self._strict)
 
         self._store.write(stage)
+
+
+def _iter_together(targets: Iterator[Target]) -> Iterator[list[Target]]:
+    """Yield the targets in order, small ones that follow each other together."""
+    together: list[Target] = []
+    for number, target in enumerate(targets):
+        is_small = target[1].size_bytes is not None and target[1].size_bytes <= _SMALL_BYTES
+        if together and not is_small:
+            yield together
+            together = []
+        together.append(target)
+        if not is_small or len(together) >= number * _TOGETHER / _MANY or len(together) == _TOGETHER:
+            yield together
+            together = []
+    if together:
+        yield together
 
 
 def _target(wanted: Wanted, found: RemoteObject) -> str:
@@ -202,12 +238,19 @@ def _target(wanted: Wanted, found: RemoteObject) -> str:
     return f"{clean_path(wanted.path).rstrip('/')}/{relative}"
 
 
-def _find_file(db: Db, wanted: Wanted, path: str) -> snapshots.Entry | None:
+def _open_branch(db: Db, wanted: Wanted) -> snapshots.Snapshot:
     try:
-        snapshot = snapshots.open_revision(db, wanted.repo, wanted.branch)
+        return snapshots.open_revision(db, wanted.repo, wanted.branch)
     except ApplianceError:  # a branch that the put will make
-        return None
-    return snapshots.find(db, snapshot, path)
+        return snapshots.EMPTY
+
+
+def _is_from(found: RemoteObject, entry: snapshots.Entry) -> bool:
+    """Whether a file came from this very object, as that is now."""
+    if found.etag is None or not found.address or entry.content.size_bytes != found.size_bytes:
+        return False
+    source = (entry.metadata.get(f"{SOURCE}url"), entry.metadata.get(f"{SOURCE}etag"))
+    return source == (found.address, found.etag)
 
 
 def _metadata(found: RemoteObject, received: Received) -> dict[str, str]:

@@ -22,7 +22,7 @@
     auth         tokens and roles
     settings     what a branch is told as a bucket
     uploads      multipart uploads in progress
-    staging      puts of many files that arrive one by one
+    staging      puts of many files that arrive one by one; filling: into a directory that is not there yet
     overlays     trees that are changed over a commit that stays; overlaying: their commit
     holds        whose hands blob files are in
     checking     the checker: consistency (rows), bytecheck (bytes), damage, findings

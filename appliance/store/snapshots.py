@@ -44,6 +44,8 @@ class Entry:
     from_seq: int
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 LAST = "\U0010ffff"
 COLUMNS = "path, kind, size_bytes, modified_ns, etag, blob_id, list_id, metadata, id, line_id, from_seq"
 
@@ -245,7 +247,7 @@ def pack(content: Content, metadata: Metadata | None) -> tuple[int, bytes | str,
     Content that is nowhere yet has to be recorded before.
     """
     assert content.data is None
-    text = json.dumps(dict(metadata), separators=(",", ":")) if metadata else None
+    text = _encode(dict(metadata)) if metadata else None
     return content.size_bytes, _pack_etag(content.etag), content.blob_id, content.list_id, text
 
 

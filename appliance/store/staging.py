@@ -7,7 +7,7 @@ dropped by the collector after some days.
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from appliance.store import files, history
 from appliance.store.blobs import Content, settle
 from appliance.store.commits import Commit
 from appliance.store.database import Db
+from appliance.store.filling import fill
 from appliance.store.snapshots import Metadata, find, metadata_of, open_commit, pack
 
 
@@ -60,6 +61,18 @@ def add_file(
     db.execute(sql, (put_id, path, size_bytes, etag, blob_id, list_id, text, position))
 
 
+def add_files(db: Db, put_id: str, added: Sequence[tuple[str, Content, Metadata | None]], *, strict: bool = False) -> None:
+    """Stage some hundred files in their order. Raises UploadNotFound, InvalidPath."""
+    _check(db, put_id)
+    position = db.value("SELECT coalesce(max(position), 0) + 1 FROM staged_files WHERE put_id = ?", (put_id,))
+    rows = [
+        (put_id, position + place, check_path(path, strict=strict), *pack(content, metadata))
+        for place, (path, content, metadata) in enumerate(added)
+    ]
+    if rows:
+        db.insert("staged_files (put_id, position, path, size_bytes, etag, blob_id, list_id, metadata)", rows)
+
+
 def get_total(db: Db, put_id: str) -> Total:
     """Return what a put has received. Raises UploadNotFound."""
     _check(db, put_id)
@@ -84,6 +97,8 @@ def put_all(db: Db, put_id: str, repo: str, revision: str, *, append: bool = Fal
 
 def put_staged(db: Db, put_id: str, commit: Commit, *, append: bool = False, keep_same: bool = False) -> None:
     """Put everything that was staged into an open commit. Raises what `files.put_file` raises."""
+    if fill(db, put_id, commit):
+        return
     for path, content, metadata in _iter_staged(db, put_id):
         if keep_same and _is_there(db, commit, path, content, metadata):
             continue

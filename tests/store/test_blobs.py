@@ -76,6 +76,16 @@ def test_bytes_that_somebody_sent_with_md5_have_it(store: Store, order: tuple[bo
     assert content.etag == hashlib.md5(LARGE).hexdigest()
 
 
+def test_many_blobs_are_recorded_as_one_by_one(store: Store) -> None:
+    known = keep(store, b"known")
+    staged = [stage(store, data) for data in (b"known", b"new", LARGE, b"new")]
+    store.blobs.publish(staged[2])
+    contents = store.write(lambda db: blobs.record_all(db, staged))
+    assert contents[0] == known
+    assert contents == [store.write(lambda db, blob=blob: blobs.record(db, blob)) for blob in staged]
+    assert [bytes_of(store, content) for content in contents] == [b"known", b"new", LARGE, b"new"]
+
+
 def test_publishing_twice_is_harmless(store: Store) -> None:
     staged = stage(store, LARGE)
     store.blobs.publish(staged)
