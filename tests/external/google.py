@@ -95,6 +95,7 @@ class _Bridge(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.emulator = emulator
         self.one_at_a_time = threading.Lock()  # as the emulator is
+        self.uploading = threading.Lock()
         self.uploads: dict[str, dict[int, IO[bytes]]] = {}
         self.described: dict[str, dict[str, Any]] = {}
 
@@ -158,10 +159,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _write_part(self) -> None:
         query = self._query()
-        part = TemporaryFile()  # noqa: SIM115 - the end of the upload closes it
-        part.write(self._body)
-        self.server.uploads[query["uploadId"][0]][int(query["partNumber"][0])] = part
-        self._send(200, {"ETag": '"part"'}, b"")
+        with self.server.uploading:
+            parts = self.server.uploads.get(query["uploadId"][0])
+            if parts is not None:
+                part = parts[int(query["partNumber"][0])] = TemporaryFile()
+                part.write(self._body)
+        if parts is None:  # it was aborted meanwhile
+            self._send(404, {}, b"<Error><Code>NoSuchUpload</Code></Error>")
+        else:
+            self._send(200, {"ETag": '"part"'}, b"")
 
     def _complete(self) -> None:
         upload = self._query()["uploadId"][0]
@@ -176,8 +182,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(204, {}, b"")
 
     def _abort(self) -> None:
-        for part in self.server.uploads.pop(self._query()["uploadId"][0]).values():
-            part.close()
+        with self.server.uploading:
+            for part in self.server.uploads.pop(self._query()["uploadId"][0]).values():
+                part.close()
         self._send(204, {}, b"")
 
     def _write(self) -> None:
