@@ -16,7 +16,9 @@ from appliance.names import is_commit_id
 _HEADER = ("PIPELINE", "ID", "STARTED", "DURATION", "RESTART", "PROGRESS", "DL", "UL", "STATE")
 _DATUM_HEADER = ("ID", "FILES", "STATUS", "TIME")
 
-_STATES = click.Choice(["created", "starting", "running", "egressing", "success", "failure", "killed", "unrunnable"])
+_STATES = click.Choice(
+    ["created", "starting", "running", "egressing", "finishing", "success", "failure", "killed", "unrunnable"]
+)
 
 _job = click.argument("job", metavar="PIPELINE@ID")
 

@@ -30,6 +30,7 @@ _COLOURS = {
     "unrunnable": "red",
     "starting": "yellow",
     "egressing": "yellow",
+    "finishing": "yellow",
     "paused": "yellow",
 }
 _INTERNAL = {"row", "repo_id", "line", "seq", "parent", "commit_row"}

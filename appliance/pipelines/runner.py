@@ -33,6 +33,7 @@ from appliance.store import (
     Store,
     blobs,
     commits,
+    completing,
     datums,
     outputs,
     pipelines,
@@ -145,15 +146,23 @@ async def _run(doors: Doors, egress: Egress, job: Job, spec: Spec, logs: LogBuff
     await logs.flush()
     if failed := await trio.to_thread.run_sync(_find_failed, doors.store, job):
         raise ApplianceError(f"datum {failed.id} failed: {failed.reason}")
-    await trio.to_thread.run_sync(_check_output, doors.store, job)
-    if spec.egress is not None and spec.egress.is_somewhere:
+    await trio.to_thread.run_sync(_check_output, doors.store, job)  # before anything goes elsewhere
+    if spec.egress is not None and spec.egress.is_somewhere and job.state != "finishing":  # then it is done
         await _copy_out(doors, egress, job, spec.egress)
-    await write(doors.store, lambda db: running.complete_job(db, job.row))
+    await _complete(doors.store, job)
 
 
 def _find_failed(store: Store, job: Job) -> StoredDatum | None:
     with store.snapshot() as db:
         return next(datums.iter_datums(db, job.row, state="failed"), None)
+
+
+async def _complete(store: Store, job: Job) -> None:
+    stopped = Event()
+    try:
+        await trio.to_thread.run_sync(completing.complete_job, store, job.row, stopped.is_set, abandon_on_cancel=True)
+    finally:
+        stopped.set()
 
 
 def _check_output(store: Store, job: Job) -> None:

@@ -28,7 +28,7 @@
     checking     the checker: consistency (rows), bytecheck (bytes), damage, findings
     pipelines    specs and versions as rows
     burying      deleting pipelines and jobs, of which the collector removes the rows
-    jobs         jobs as they are read; running, datums, outputs, logs: their life, parts and traces
+    jobs         jobs as they are read; running, datums, outputs, completing, logs: their life, parts and traces
 
 Every way in is the same two steps: *stage* the bytes (`receive`, then `publish`), then *put* a row in a write. All
 functions of the modules take a connection: `with store.snapshot() as db` to read, `store.write(lambda db: …)` to change.

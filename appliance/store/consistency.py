@@ -301,7 +301,9 @@ _PIPELINES = (
     """,
 )
 
-_JOB_STATES: Final = "('created', 'starting', 'running', 'egressing', 'success', 'failure', 'killed', 'unrunnable')"
+_JOB_STATES: Final = """
+    ('created', 'starting', 'running', 'egressing', 'finishing', 'success', 'failure', 'killed', 'unrunnable')
+"""
 _JOB = "j.id > :low AND j.id <= :high"
 _NAME_JOB = "'job ' || p.name || '@' || coalesce(lower(hex(c.global_id)), 'row ' || j.id)"
 _FROM_JOB = "FROM jobs j JOIN pipelines p ON p.id = j.pipeline_id AND NOT p.deleted LEFT JOIN commits c ON c.id = j.commit_id"

@@ -131,12 +131,20 @@ def _copy_rows(db: Db, chosen: Sequence[str], *, whole: bool) -> None:
     for table, condition in _ROWS.items():
         columns = ", ".join(row[1] for row in db.execute(f"PRAGMA main.table_info({table})"))
         db.execute(f"INSERT INTO out.{table} ({columns}) SELECT {columns} FROM main.{table} WHERE {condition}", parameters)
-    # What a job was still to finish, and no job comes along.
+    _give_up_commits(db)
+
+
+def _give_up_commits(db: Db) -> None:
+    """Let the commits have failed that a job was still to finish, where no job comes along: nothing is in them."""
     sql = """
         UPDATE out.commits SET finished_ns = ?, size_bytes = 0, file_count = 0, error = 'exported before its job had ended'
         WHERE finished_ns IS NULL AND origin = 'AUTO' AND id NOT IN (SELECT commit_id FROM out.jobs)
+        RETURNING line_id, seq
     """
-    db.execute(sql, (time.time_ns(),))
+    for line, seq in db.execute(sql, (time.time_ns(),)).fetchall():
+        db.execute("DELETE FROM out.entries WHERE line_id = ? AND from_seq = ?", (line, seq))
+        db.execute("UPDATE out.entries SET until_seq = NULL WHERE line_id = ? AND until_seq = ?", (line, seq))
+        db.execute("UPDATE out.lines SET changed_seq = min(changed_seq, ?) WHERE id = ?", (seq - 1, line))
 
 
 def _iter_blobs(exported: sqlite3.Connection) -> Iterator[tuple[int, Digest, int]]:

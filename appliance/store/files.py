@@ -6,7 +6,7 @@ File and directory of one name exclude each other, and that is checked at the wr
 import time
 from collections.abc import Iterable
 
-from appliance.errors import InvalidPath, InvalidRequest, PathConflict
+from appliance.errors import Conflict, InvalidPath, InvalidRequest, PathConflict
 from appliance.names import check_path, parents
 from appliance.store.blobs import Content, join, joined_etag, settle
 from appliance.store.commits import Commit
@@ -77,22 +77,51 @@ def make_directory(
     return _replace(db, commit, snapshot, path, Kind.DIRECTORY, content, metadata)
 
 
-def rewrite(db: Db, commit: Commit, changes: Iterable[tuple[Entry | None, Entry | None]]) -> None:
-    """Replace many entries of an open commit that has changed nothing yet: (what is there, what is to be there) pairs.
+Change = tuple[Entry | None, Entry | None]
+"""What is there, and what is to be there, at one path."""
+
+
+def rewrite(db: Db, commit: Commit, changes: Iterable[Change]) -> None:
+    """Replace many entries that were there before an open commit.
 
     A fifth of the cost of as many puts. What is around the paths, and the sizes of the commit, are the caller's to know.
+    Raises Conflict if what is there is something else by now.
     """
     line, seq, now_ns = commit.line, commit.seq, time.time_ns()
     is_fork = db.value("SELECT base_line_id FROM lines WHERE id = ?", (line,)) is not None
     gone = (int(Kind.NOTHING), now_ns, *pack(Content(0, ""), None))
     for before, after in changes:
         if before is not None and before.line == line:
-            db.execute("UPDATE entries SET until_seq = ? WHERE id = ?", (seq, before.row))
+            _end(db, before, seq)
         if after is not None:
             db.execute(_INSERT, (line, after.path, seq, int(after.kind), now_ns, *pack(after.content, after.metadata)))
         elif before is not None and is_fork:
             db.execute(_INSERT, (line, before.path, seq, *gone))
     db.execute("UPDATE lines SET changed_seq = max(changed_seq, ?) WHERE id = ?", (seq, line))
+
+
+def _end(db: Db, entry: Entry, seq: int) -> None:
+    sql = "UPDATE entries SET until_seq = ? WHERE id = ? AND path = ? AND until_seq IS NULL AND from_seq < ?"
+    if db.execute(sql, (seq, entry.row, entry.path, seq)).rowcount == 0:
+        raise Conflict(f"{entry.path} was changed meanwhile")
+
+
+def undo(db: Db, commit: Commit) -> None:
+    """Forget what the tip of a line changed, if anything: what it began never was, what it ended goes on."""
+    line, seq = commit.line, commit.seq
+    if db.value("SELECT changed_seq FROM lines WHERE id = ?", (line,)) < seq:
+        return
+    db.changes.garbage = True
+    db.execute("DELETE FROM entries WHERE line_id = ? AND from_seq = ?", (line, seq))
+    db.execute("UPDATE entries SET until_seq = NULL WHERE line_id = ? AND until_seq = ?", (line, seq))
+    changed = db.row(
+        """
+        SELECT (SELECT max(from_seq) FROM entries WHERE line_id = ?1),
+               (SELECT max(until_seq) FROM entries WHERE line_id = ?1 AND until_seq IS NOT NULL)
+        """,
+        (line,),
+    )
+    db.execute("UPDATE lines SET changed_seq = ? WHERE id = ?", (max(changed[0] or 0, changed[1] or 0), line))
 
 
 _INSERT = """

@@ -3,7 +3,8 @@
 The database is the queue: what should run is a function of these rows alone, so waking twice, or after a crash, gives the
 same plan.
 
-    job    created → starting (datums being listed) → running → egressing → success | failure | killed | unrunnable
+    job    created → starting (datums being listed) → running → egressing → finishing (its output being written)
+           → success | failure | killed | unrunnable
     datum  waiting → running → success | failed | recovered, or skipped from the start
 """
 

@@ -5,9 +5,11 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from appliance.errors import PathConflict
-from appliance.store import commits, files, snapshots
+from appliance.store import commits, snapshots
 from appliance.store.database import Db
 from appliance.store.diffs import is_same
+from appliance.store.files import Change
+from appliance.store.snapshots import Entry
 
 _OUTPUT = "datum_files f JOIN datums d ON d.output_of = f.datum_id WHERE d.job_id = ?"
 
@@ -40,7 +42,7 @@ def find_collision(paths: Iterable[str]) -> str | None:
     return None
 
 
-def iter_output(db: Db, row: int, *, after: str = "") -> Iterator[snapshots.Entry]:
+def iter_output(db: Db, row: int, *, after: str = "") -> Iterator[Entry]:
     """Yield the output of a job behind a path, as far as its datums have ended well, in path order."""
     sql = f"""
         SELECT f.path, f.kind, f.size_bytes, f.modified_ns, f.etag, f.blob_id, f.list_id, f.metadata, 0, 0, 0
@@ -49,21 +51,24 @@ def iter_output(db: Db, row: int, *, after: str = "") -> Iterator[snapshots.Entr
     return (snapshots.entry_of(row) for row in db.execute(sql, (row, after)))
 
 
-def apply_output(db: Db, commit: commits.Commit, row: int) -> None:
-    """Turn what the commit inherited into the job's output; paths whose content is the same are left as they were."""
-    before = snapshots.Scan(db, snapshots.open_commit(db, commit), "/")
-    files.rewrite(db, commit, _iter_changes(db, before, iter_output(db, row)))
+def count_output(db: Db, row: int) -> tuple[int, int]:
+    """Return (bytes, number of files) of the output of a job."""
     sql = f"SELECT coalesce(sum(size_bytes), 0), coalesce(sum(kind = 1), 0) FROM (SELECT f.size_bytes, f.kind FROM {_OUTPUT})"
-    db.execute("UPDATE commits SET size_bytes = ?, file_count = ? WHERE id = ?", (*db.row(sql, (row,)), commit.row))
+    size_bytes, file_count = db.row(sql, (row,))
+    return size_bytes, file_count
 
 
-def _iter_changes(
-    db: Db, before: Iterable[snapshots.Entry], after: Iterable[snapshots.Entry]
-) -> Iterator[tuple[snapshots.Entry | None, snapshots.Entry | None]]:
+def iter_changes(db: Db, commit: commits.Commit, row: int) -> Iterator[Change]:
+    """Yield what turns an open commit into the output of a job; paths whose content is the same are left as they are."""
+    before = snapshots.Scan(db, snapshots.open_commit(db, commit), "/")
+    return _iter_differences(db, before, iter_output(db, row))
+
+
+def _iter_differences(db: Db, before: Iterable[Entry], after: Iterable[Entry]) -> Iterator[Change]:
     """Yield (what was there, what is to be there) for every path where the two differ."""
     tagged = heapq.merge(((e.path, 0, e) for e in before), ((e.path, 1, e) for e in after), key=lambda item: item[:2])
     for _, group in itertools.groupby(tagged, key=lambda item: item[0]):
-        sides: list[snapshots.Entry | None] = [None, None]
+        sides: list[Entry | None] = [None, None]
         for _, side, entry in group:
             sides[side] = entry
         old, new = sides

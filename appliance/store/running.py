@@ -2,12 +2,11 @@
 
 import time
 
-from appliance.store import commits, history
+from appliance.store import commits, files, history
 from appliance.store.burying import bury_job
 from appliance.store.database import Db
 from appliance.store.datums import drop_half_done
 from appliance.store.jobs import SELECT, Job, get_by_row
-from appliance.store.outputs import apply_output, check_output
 
 
 def begin_job(db: Db, row: int) -> Job:
@@ -51,28 +50,29 @@ def set_egressing(db: Db, row: int) -> None:
 
 def fail_job(db: Db, row: int, state: str, reason: str) -> None:
     """End a job without output: its commit is finished with an error and shows nothing. Harmless if it has ended or gone."""
-    job = _find_unfinished(db, row)
+    job = find_unfinished(db, row)
     if job is not None:
         drop_half_done(db, row)
-        history.finish_commit(db, commits.get_by_row(db, job.commit_row), error=reason)
+        commit = commits.get_by_row(db, job.commit_row)
+        files.undo(db, commit)
+        history.finish_commit(db, commit, error=reason)
         _finish_meta(db, job, error=reason)
         _end(db, row, state, reason)
 
 
-def complete_job(db: Db, row: int) -> None:
-    """Make the union of the datums' outputs the output commit and end the job, all at once.
+def set_finishing(db: Db, row: int) -> Job | None:
+    """Mark that the output of a job is being written to its commit; None if it has ended or gone."""
+    db.execute("UPDATE jobs SET state = 'finishing' WHERE id = ? AND finished_ns IS NULL", (row,))
+    db.changes.jobs = True
+    return find_unfinished(db, row)
 
-    Harmless if it has ended or gone. Raises PathConflict as `check_output`.
-    """
-    job = _find_unfinished(db, row)
-    if job is None:
-        return
-    commit = commits.get_by_row(db, job.commit_row)
-    check_output(db, row)
-    apply_output(db, commit, row)
-    history.finish_commit(db, commit)
+
+def end_well(db: Db, job: Job, totals: tuple[int, int]) -> None:
+    """End a job whose commit has all of its output: so many bytes, so many files."""
+    db.execute("UPDATE commits SET size_bytes = ?, file_count = ? WHERE id = ?", (*totals, job.commit_row))
+    history.finish_commit(db, commits.get_by_row(db, job.commit_row))
     _finish_meta(db, job)
-    _end(db, row, "success", "" if job.total > job.skipped else "there were no datums to process")
+    _end(db, job.row, "success", "" if job.total > job.skipped else "there were no datums to process")
 
 
 def _finish_meta(db: Db, job: Job, error: str | None = None) -> None:
@@ -82,7 +82,8 @@ def _finish_meta(db: Db, job: Job, error: str | None = None) -> None:
         history.finish_commit(db, meta, error=error)
 
 
-def _find_unfinished(db: Db, row: int) -> Job | None:
+def find_unfinished(db: Db, row: int) -> Job | None:
+    """Return a job that has not ended; None if it has, or has gone."""
     found = db.row(SELECT + "WHERE j.id = ? AND j.finished_ns IS NULL", (row,))
     return Job(*found) if found else None
 

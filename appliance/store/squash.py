@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from appliance.errors import Conflict, NotWritable
 from appliance.names import CommitId, new_commit_id
-from appliance.store import commits, history, propagation, running, snapshots
+from appliance.store import commits, files, history, propagation, running, snapshots
 from appliance.store.burying import bury_job
 from appliance.store.commits import Commit
 from appliance.store.database import Db
@@ -47,7 +47,7 @@ def clear_commit(db: Db, repo: str, revision: str) -> None:
         raise NotWritable("cannot clear finished commit")
     if commit.origin == "AUTO":
         raise NotWritable(f"cannot clear the output commit {repo}@{commit.id}")
-    _undo(db, commit)
+    files.undo(db, commit)
     parent = commits.get_by_row(db, commit.parent) if commit.parent is not None else None
     before = commits.find_readable(db, parent) if parent is not None else None
     sizes = (before.size_bytes, before.file_count) if before else (0, 0)
@@ -135,7 +135,7 @@ def _squash(db: Db, commit: Commit) -> None:
     following = db.value("SELECT min(seq) FROM commits WHERE line_id = ? AND seq > ?", (commit.line, commit.seq))
     _fold_into_forks(db, commit)
     if following is None:
-        _undo(db, commit)
+        files.undo(db, commit)
     else:
         _fold_into(db, commit, following)
     _delete_row(db, commit)
@@ -174,7 +174,7 @@ def _drop(db: Db, commit: Commit) -> None:
     job = db.value("SELECT id FROM jobs WHERE commit_id = ? AND finished_ns IS NULL", (commit.row,))
     if job is not None:
         running.fail_job(db, job, "killed", "its commit was deleted")
-    _undo(db, commit)
+    files.undo(db, commit)
     _delete_row(db, commit)
 
 
@@ -195,22 +195,6 @@ def _delete_row(db: Db, commit: Commit) -> None:
 
 
 # -- intervals
-
-
-def _undo(db: Db, commit: Commit) -> None:
-    """Forget what the tip of a line changed: what it began never was, what it ended goes on."""
-    line, seq = commit.line, commit.seq
-    db.changes.garbage = True
-    db.execute("DELETE FROM entries WHERE line_id = ? AND from_seq = ?", (line, seq))
-    db.execute("UPDATE entries SET until_seq = NULL WHERE line_id = ? AND until_seq = ?", (line, seq))
-    changed = db.row(
-        """
-        SELECT (SELECT max(from_seq) FROM entries WHERE line_id = ?1),
-               (SELECT max(until_seq) FROM entries WHERE line_id = ?1 AND until_seq IS NOT NULL)
-        """,
-        (line,),
-    )
-    db.execute("UPDATE lines SET changed_seq = ? WHERE id = ?", (max(changed[0] or 0, changed[1] or 0), line))
 
 
 def _fold_into(db: Db, commit: Commit, following: int) -> None:

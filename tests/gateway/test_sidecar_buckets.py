@@ -11,7 +11,7 @@ from store.helpers import claim, commit_of, create_pipeline, create_repos, datum
 from appliance.gateway.buckets import Bucket
 from appliance.gateway.job_buckets import InputBucket, OutBucket, SidecarBuckets
 from appliance.gateway.repo_buckets import RepoBuckets
-from appliance.store import Store, datums, jobs, running, snapshots
+from appliance.store import Store, completing, datums, jobs, snapshots
 
 IN1 = {f"/{path}": f"{path[-1]}\n".encode() for path in ("0", "rootdir/1", "rootdir/subdir/2")}
 IN2 = {f"/{n}": f"{n}\n".encode() for n in range(101)} | {f"/dir/{n}": f"{n}\n".encode() for n in range(10)}
@@ -34,7 +34,7 @@ class Sidecar:
         """End the job well and return what it wrote."""
         store = self.served.store
         store.write(lambda db: datums.finish_datum(db, self.datum, "success"))
-        store.write(lambda db: running.complete_job(db, self.job.row))
+        completing.complete_job(store, self.job.row)
         return tree(store, "pipe")
 
 

@@ -4,7 +4,21 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from appliance.names import CommitId
-from appliance.store import Db, Store, blobs, commits, datums, files, history, jobs, pipelines, repos, running, snapshots
+from appliance.store import (
+    Db,
+    Store,
+    blobs,
+    commits,
+    completing,
+    datums,
+    files,
+    history,
+    jobs,
+    pipelines,
+    repos,
+    running,
+    snapshots,
+)
 from appliance.store.blobs import Content, StagedBlob
 
 LARGE = bytes(range(256)) * 200
@@ -168,7 +182,7 @@ def run_pipeline(store: Store, pipeline: str, outputs: Mapping[str, Mapping[str,
     """Run the next job of a pipeline from claim to finished commit."""
     job = claim(store, pipeline, list(outputs))
     process(store, job, outputs)
-    store.write(lambda db: running.complete_job(db, job.row))
+    completing.complete_job(store, job.row)
     return job_of(store, job)
 
 

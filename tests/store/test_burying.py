@@ -19,7 +19,20 @@ from store.helpers import (
 )
 
 from appliance.errors import JobNotFound, PipelineNotFound
-from appliance.store import Store, burying, exporting, importing, jobs, logs, outputs, pipelines, repos, running, squash
+from appliance.store import (
+    Store,
+    burying,
+    completing,
+    exporting,
+    importing,
+    jobs,
+    logs,
+    outputs,
+    pipelines,
+    repos,
+    running,
+    squash,
+)
 from appliance.store.collecting import collect
 from appliance.store.snapshots import Entry
 
@@ -131,7 +144,7 @@ def test_job_that_goes_on_skips_what_a_deleted_one_processed(edges: Store) -> No
     job = claim(edges, "edges", list(OUTPUTS))
     collect(edges)
     process(edges, job, {})
-    edges.write(lambda db: running.complete_job(db, job.row))
+    completing.complete_job(edges, job.row)
     assert (job_of(edges, job).skipped, tree(edges, "edges")) == (2, {"/one": b"1", "/two": b"2", "/too": b"2"})
 
 

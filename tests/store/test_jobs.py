@@ -30,7 +30,7 @@ from appliance.errors import (
     NotWritable,
     PathConflict,
 )
-from appliance.store import Store, blobs, datums, jobs, logs, outputs, pipelines, running, snapshots, uploads
+from appliance.store import Store, blobs, completing, datums, jobs, logs, outputs, pipelines, running, snapshots, uploads
 from appliance.store.collecting import collect
 
 
@@ -144,7 +144,7 @@ def test_identical_output_of_several_blobs_leaves_the_modified_time(edges: Store
             lambda db, row=stored.row, content=content: datums.put_datum_file(db, row, "/a", snapshots.Kind.FILE, content)
         )
         edges.write(lambda db, stored=stored: datums.finish_datum(db, stored, "success"))
-        edges.write(lambda db, row=stored.job_row: running.complete_job(db, row))
+        completing.complete_job(edges, stored.job_row)
         entries.append(entry_of(edges, "edges", "master", "/a"))
         again(edges)
     assert entries[0] == entries[1]
@@ -177,7 +177,7 @@ def test_file_of_one_datum_where_another_has_a_directory_is_refused(edges: Store
     job = claim(edges, "edges", ["one", "two"])
     process(edges, job, {"one": {"/a": b"1", "/a-b": b""}, "two": {below: b""}})
     with pytest.raises(PathConflict, match=r"^file / directory path collision \(/a\)$"):
-        edges.write(lambda db: running.complete_job(db, job.row))
+        completing.complete_job(edges, job.row)
     assert job_of(edges, job).state == "running"
 
 
@@ -261,7 +261,7 @@ def test_job_killed_while_running_keeps_what_was_done(edges: Store) -> None:
     assert (again.state, again.restarts, again.processed) == ("running", 1, 1)
     assert [(stored.state, stored.tries) for stored in datums_of(edges, job)] == [("success", 1), ("waiting", 1)]
     process(edges, job, {"done": {}, "half": {"/again": b"2"}})
-    edges.write(lambda db: running.complete_job(db, job.row))
+    completing.complete_job(edges, job.row)
     assert tree(edges, "edges") == {"/0": b"1", "/again": b"2"}
 
 
@@ -290,7 +290,7 @@ def test_commit_after_a_killed_job_waits_for_the_one_before_it(edges: Store) -> 
 def test_ending_an_ended_job_changes_nothing(edges: Store) -> None:
     job = run_pipeline(edges, "edges", {"one": {"/a": b"1"}})
     edges.write(lambda db: running.fail_job(db, job.row, "killed", "too late"))
-    edges.write(lambda db: running.complete_job(db, job.row))
+    completing.complete_job(edges, job.row)
     edges.write(lambda db: running.set_egressing(db, job.row))
     assert job_of(edges, job) == job
 

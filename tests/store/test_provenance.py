@@ -22,7 +22,7 @@ from store.helpers import (
 
 from appliance.errors import Conflict, InvalidRequest, PipelineNotFound
 from appliance.names import find_meta_owner
-from appliance.store import Store, commits, jobs, pipelines, repos, running
+from appliance.store import Store, commits, completing, jobs, pipelines, repos, running
 from appliance.store.collecting import collect
 
 
@@ -300,7 +300,7 @@ def test_repo_kept_from_a_deleted_pipeline_can_be_written(store: Store) -> None:
     put(store, "images", "/a", b"1")
     process(store, job, {"one": {"/one": b"1"}})
     assert [datum.state for datum in datums_of(store, job)] == ["success"]
-    store.write(lambda db: running.complete_job(db, job.row))
+    completing.complete_job(store, job.row)
     store.write(lambda db: pipelines.delete_pipeline(db, "edges", keep_repo=True))
     put(store, "edges", "/mine", b"23")
     assert tree(store, "edges") == {"/mine": b"23", "/one": b"1"}

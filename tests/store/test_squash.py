@@ -24,7 +24,7 @@ from store.helpers import (
 
 from appliance.errors import CommitNotFound, Conflict, JobNotFound, NotWritable, RepoNotFound
 from appliance.names import CommitId, new_commit_id
-from appliance.store import Db, Store, commits, jobs, running, squash
+from appliance.store import Db, Store, commits, completing, jobs, squash
 
 
 @pytest.fixture
@@ -242,7 +242,7 @@ def test_drop_kills_the_running_job_of_the_set(edges: Store) -> None:
     second = put(edges, "images", "/b", b"2")
     job = claim(edges, "edges", ["new"])
     drop_set(edges, second)
-    edges.write(lambda db: running.complete_job(db, job.row))
+    completing.complete_job(edges, job.row)
     with pytest.raises(JobNotFound):
         job_of(edges, job)
     assert tree(edges, "edges") == {"/x": b"x"}
