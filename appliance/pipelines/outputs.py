@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from appliance.errors import ApplianceError, InvalidPath
@@ -22,6 +23,7 @@ from appliance.store.blobs import Content, StagedBlob
 from appliance.store.snapshots import Kind
 
 _BATCH = 200
+_SORTED = 1000
 _MAX_DEPTH = 100
 _MAX_LINKS = 40
 _PFS = PurePosixPath("/pfs")
@@ -92,7 +94,7 @@ class _Walk:
         """Yield what is below the last of a chain of directories, each entered from the one before it."""
         if len(chain) > _MAX_DEPTH:
             raise ApplianceError(f"the output has directories more than {_MAX_DEPTH} deep: {path[:200]}…")
-        for entry in self._list(chain[-1], path):
+        for entry in self._iter_names(chain[-1], path):
             seen, below = chain[-1] / entry.name, f"{path}/{entry.name}"
             if entry.is_symlink():
                 if follow_links:
@@ -115,13 +117,15 @@ class _Walk:
         elif stat.S_ISREG(mode):
             yield self._take(target, path, owned=False)
 
-    def _list(self, seen: PurePosixPath, path: str) -> list[os.DirEntry[str]]:
+    def _iter_names(self, seen: PurePosixPath, path: str) -> Iterator[os.DirEntry[str]]:
+        """Yield what is in a directory: in order of names, but a million are not held for that."""
         place = self._host(seen)
         try:
             if seen.is_relative_to(_OUT) and not os.access(place, os.R_OK | os.X_OK):
                 place.chmod(0o700)
             with os.scandir(place) as entries:
-                return sorted(entries, key=lambda entry: entry.name)
+                while page := sorted(islice(entries, _SORTED), key=lambda entry: entry.name):
+                    yield from page
         except OSError as error:
             raise ApplianceError(f"cannot read output directory {path}: {error.strerror}") from None
 
