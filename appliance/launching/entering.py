@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 
@@ -17,19 +18,35 @@ if TYPE_CHECKING:
 
 
 def enter(request: dict[str, Any]) -> int:
-    """Run a command as runs are run, but in our session, on our terminal; its exit code, or 128 and the signal."""
+    """Run a command as runs are run, but in our session, on our terminal; its exit code, or 128 and the signal.
+
+    It has the terminal's foreground meanwhile: a shell in a PID namespace can not see our group, let alone give it that back.
+    """
+    terminal = next((fd for fd in range(3) if os.isatty(fd)), None)
+    ours = os.tcgetpgrp(terminal) if terminal is not None else 0
     isolation = Isolation()
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     pid = clone(isolation.flags) if isolation.flags else os.fork()
     if pid == 0:
-        enter_first(request, isolation)
+        enter_first(request, isolation, terminal)
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):  # of the terminal, meant for the command
         signal.signal(number, signal.SIG_IGN)
-    return _as_shells_tell(os.waitpid(pid, 0)[1])
+    status = os.waitpid(pid, 0)[1]
+    if terminal is not None:
+        _put_in_front(terminal, ours)
+    return _as_shells_tell(status)
 
 
-def enter_first(request: dict[str, Any], isolation: Isolation) -> NoReturn:
+def _put_in_front(terminal: int, group: int) -> None:
+    """Give a process group the terminal, which the kernel lets one behind do only if it does not mind being stopped."""
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    with contextlib.suppress(OSError):  # it is not the terminal of our session, or hung up
+        os.tcsetpgrp(terminal, group)
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+
+
+def enter_first(request: dict[str, Any], isolation: Isolation, terminal: int | None) -> NoReturn:
     """In the child: prepare the namespaces, run the command in them, and end as it does."""
     status = 126
     try:
@@ -43,6 +60,9 @@ def enter_first(request: dict[str, Any], isolation: Isolation) -> NoReturn:
         die_with_parent()
         pid = os.fork()
         if pid == 0:
+            if terminal is not None:
+                os.setpgid(0, 0)
+                _put_in_front(terminal, os.getpgrp())
             become(request["user"])
             execute(request)
         status = _as_shells_tell(wait_for(pid))

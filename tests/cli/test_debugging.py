@@ -118,11 +118,10 @@ def test_shell_reads_standard_input(sh: Shell, appliance: Serving, repo: str) ->
 def test_shell_has_the_terminal(sh: Shell, appliance: Serving, repo: str) -> None:
     datum = make(sh, appliance, repo, "true")
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "appliance", "debug", "datum", *datum.names, "--shell"]
+    # Of a terminal that is its own, a shell also wants the foreground, and gives it back when it ends.
+    command = ["setsid", "--ctty", "--wait", sys.executable, "-m", "appliance", "debug", "datum", *datum.names, "--shell"]
     environment = {**os.environ, "APPLIANCE_HOME": str(datum.data), "SHELL": "/bin/sh", "TERM": "dumb"}
-    with subprocess.Popen(
-        command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
-    ) as process:
+    with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         os.write(ours, b"tty; echo TERM is $TERM; exit 4\n")
         said = b""
