@@ -213,7 +213,7 @@ class Demo:
         print("  Its command is the one of Pachyderm's documentation:")
         print(f"    {S3_PIPELINE['transform']['stdin'][0]}")  # type: ignore[index]
         self._create(S3_PIPELINE)
-        listing = self.sh.run("pachctl", "list", "job")
+        listing = self.sh.run("pachctl", "list", "job", "--expand")
         claim("the job succeeded", "success" in listing)
         self.sh.run("pachctl", "list", "file", "s3_protocol_enabled_pipeline@master")
 

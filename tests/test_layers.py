@@ -49,6 +49,7 @@ ONLY_IN = {
     "botocore": "external",
     "urllib3": "external",
     "psycopg": "external",
+    "_jsonnet": "cli",
 }
 WITHOUT_TRIO = {
     "names",

@@ -52,7 +52,7 @@ def finish_commit(commit: str, message: str) -> None:
 def inspect_commit(commit: str, style: Style) -> None:
     """Show a commit and what it was made from; by an id alone, all commits that share it."""
     if is_commit_id(commit):
-        _print_commits(style, list(iterate("list_commit_set", commit_id=commit)))
+        print_commits(style, list(iterate("list_commit_set", commit_id=commit)))
     else:
         repo, revision = parse_commit(commit)
         _print_commit(style, call("inspect_commit", repo=repo, revision=revision))
@@ -87,14 +87,14 @@ def list_commit(
         sets = iterate("list_commit_sets", number=number)
         print_list(style, _SET_HEADER, sets, lambda found: _set_row(found, style))
     elif commit is None:
-        _print_commits(style, iterate("list_commit", **wanted))
+        print_commits(style, iterate("list_commit", **wanted))
     elif is_commit_id(commit):
-        _print_commits(style, islice(iterate("list_commit_set", commit_id=commit), number or None))
+        print_commits(style, islice(iterate("list_commit_set", commit_id=commit), number or None))
     else:
         repo, revision = parse_commit(commit)
         chosen = revision if "@" in commit else None
         last = parse_revision_of(repo, after) if after is not None else None
-        _print_commits(style, iterate("list_commit", repo=repo, revision=chosen, after=last, **wanted))
+        print_commits(style, iterate("list_commit", repo=repo, revision=chosen, after=last, **wanted))
 
 
 @verbs.subscribe.command("commit")
@@ -135,7 +135,7 @@ def wait_commit(commit: str, style: Style) -> int:
     """
     if is_commit_id(commit):
         ended = ask_until(lambda: list(iterate("list_commit_set", commit_id=commit)), _is_finished)
-        _print_commits(style, ended)
+        print_commits(style, ended)
         return _status(ended)
     repo, revision = parse_commit(commit)
     fixed = call("inspect_commit", repo=repo, revision=revision)["commit"]["id"]  # the branch may move on
@@ -208,7 +208,8 @@ def _print_commit(style: Style, found: Facts) -> None:
     print_one(style, found, lambda info: _describe(info, style))
 
 
-def _print_commits(style: Style, found: Iterable[Facts]) -> None:
+def print_commits(style: Style, found: Iterable[Facts]) -> None:
+    """Print commits as a table, or raw."""
     print_list(style, _HEADER, found, lambda commit: _row(commit, style))
 
 

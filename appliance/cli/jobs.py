@@ -1,14 +1,15 @@
 """Jobs and their datums."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 import click
 
 from appliance.cli import verbs
 from appliance.cli.connection import ask_until, call, iterate
-from appliance.cli.options import styled
-from appliance.cli.output import Facts, Style, datum_progress, print_list, print_one, span, state, state_and_reason
-from appliance.cli.references import parse_job, split_filter
+from appliance.cli.options import history_option, styled
+from appliance.cli.output import Facts, Style, bar, datum_progress, print_list, print_one, span, state, state_and_reason
+from appliance.cli.references import parse_commit, parse_job, split_filter
 from appliance.cli.specs import read_spec, spec_file_option
 from appliance.errors import JobNotFound
 from appliance.names import is_commit_id
@@ -16,9 +17,10 @@ from appliance.names import is_commit_id
 _HEADER = ("PIPELINE", "ID", "STARTED", "DURATION", "RESTART", "PROGRESS", "DL", "UL", "STATE")
 _DATUM_HEADER = ("ID", "FILES", "STATUS", "TIME")
 
-_STATES = click.Choice(
-    ["created", "starting", "running", "egressing", "finishing", "success", "failure", "killed", "unrunnable"]
-)
+_SET_HEADER = ("ID", "SUBJOBS", "PROGRESS", "CREATED", "MODIFIED")
+
+_ENDS = ["success", "failure", "killed", "unrunnable"]
+_STATES = click.Choice(["created", "starting", "running", "egressing", "finishing", *_ENDS])
 
 _job = click.argument("job", metavar="PIPELINE@ID")
 
@@ -26,24 +28,45 @@ _job = click.argument("job", metavar="PIPELINE@ID")
 @verbs.list_.command("job")
 @click.argument("job", metavar="[ID]", required=False)
 @click.option("-p", "--pipeline", help="Only those of this pipeline.")
+@click.option("-i", "--input", "inputs", multiple=True, metavar="REPO@COMMIT", help="Only those that read this commit.")
 @click.option("--state", "states", type=_STATES, multiple=True, help="Only those in this state; may be repeated.")
+@click.option("-x", "--expand", is_flag=True, help="Without anything else: every job, not the ids that they share.")
+@click.option("--no-pager", is_flag=True, hidden=True)  # there is none
+@history_option(default="all")
 @styled
-def list_job(job: str | None, pipeline: str | None, states: tuple[str, ...], style: Style) -> None:
-    """List jobs, newest first: all, those of a pipeline, those that share an id."""
-    found = iterate("list_job", pipeline=pipeline, job=job)
-    _print_jobs(style, (item for item in found if not states or item["state"] in states))
+def list_job(
+    job: str | None,
+    pipeline: str | None,
+    inputs: tuple[str, ...],
+    states: tuple[str, ...],
+    expand: bool,
+    no_pager: bool,
+    history: int | None,
+    style: Style,
+) -> None:
+    """List jobs, newest first: those of a pipeline, those that share an id; without anything the ids themselves."""
+    if not (job or pipeline or inputs or states or expand or history is not None):
+        print_list(style, _SET_HEADER, iterate("list_job_sets"), lambda found: _set_row(found, style))
+        return
+    read = [parse_commit(commit) for commit in inputs]
+    found = iterate("list_job", pipeline=pipeline, job=job, inputs=read, versions_back=history)
+    print_jobs(style, (item for item in found if not states or item["state"] in states))
 
 
 @verbs.inspect.command("job")
 @click.argument("job", metavar="PIPELINE@ID|ID")
+@click.option("-b", "--block", is_flag=True, help="Wait until it has ended.")
 @styled
-def inspect_job(job: str, style: Style) -> None:
+def inspect_job(job: str, block: bool, style: Style) -> None:
     """Show a job; by an id alone, all jobs that share it."""
     if is_commit_id(job):
-        _print_jobs(style, _list_set(job))
+        print_jobs(style, ask_until(lambda: _list_set(job), _have_ended if block else lambda _: True))
     else:
         pipeline, job_id = parse_job(job)
-        _print_job(style, call("inspect_job", pipeline=pipeline, job=job_id))
+        found = ask_until(
+            lambda: call("inspect_job", pipeline=pipeline, job=job_id), lambda one: not block or _have_ended([one])
+        )
+        _print_job(style, found)
 
 
 @verbs.wait.command("job")
@@ -56,7 +79,7 @@ def wait_job(job: str, style: Style) -> int:
     """
     if is_commit_id(job):
         ended = ask_until(lambda: _list_set(job), _have_ended)
-        _print_jobs(style, ended)
+        print_jobs(style, ended)
         return _status(ended)
     pipeline, job_id = parse_job(job)
     found = ask_until(lambda: call("inspect_job", pipeline=pipeline, job=job_id), lambda one: _have_ended([one]))
@@ -92,16 +115,21 @@ def restart_datum(job: str, inputs: str) -> None:
 @verbs.list_.command("datum")
 @click.argument("job", metavar="PIPELINE@ID", required=False)
 @spec_file_option(required=False)
+@click.option("--page", type=click.IntRange(min=0), default=0, help="Which page, from 0 on (with --pageSize).")
+@click.option("--pageSize", "page_size", type=click.IntRange(min=0), default=0, help="How many are on a page; 0 for all.")
 @styled
-def list_datum(job: str | None, spec_file: str | None, style: Style) -> None:
+def list_datum(job: str | None, spec_file: str | None, page: int, page_size: int, style: Style) -> None:
     """List the datums of a job, or with -f those that a pipeline of this spec would have now."""
     if (job is None) == (spec_file is None):
         raise click.UsageError("either a job or --file (-f) needs to be provided")
+    shown = slice(page * page_size, (page + 1) * page_size) if page_size else slice(None)
     if spec_file is not None:
-        print_list(style, ("ID", "FILES"), iterate("plan_datum", text=read_spec(spec_file)), _planned_row)
+        found = iterate("plan_datum", text=read_spec(spec_file))
+        print_list(style, ("ID", "FILES"), islice(found, shown.start, shown.stop), _planned_row)
     elif job is not None:
         pipeline, job_id = parse_job(job)
-        print_list(style, _DATUM_HEADER, iterate("list_datum", pipeline=pipeline, job=job_id), _datum_row)
+        found = iterate("list_datum", pipeline=pipeline, job=job_id)
+        print_list(style, _DATUM_HEADER, islice(found, shown.start, shown.stop), _datum_row)
 
 
 @verbs.inspect.command("datum")
@@ -122,6 +150,12 @@ def _list_set(job_id: str) -> list[Facts]:
     return found
 
 
+def _set_row(jobs: Facts, style: Style) -> tuple[str, ...]:
+    succeeded = jobs["jobs"] - jobs["unfinished"] - jobs["failed"]
+    progress = bar(succeeded, jobs["unfinished"], jobs["failed"])
+    return jobs["id"], str(jobs["jobs"]), progress, style.when(jobs["created_ns"]), style.when(jobs["changed_ns"])
+
+
 def _have_ended(jobs: Iterable[Facts]) -> bool:
     return all(job["finished_ns"] is not None for job in jobs)
 
@@ -134,7 +168,8 @@ def _print_job(style: Style, found: Facts) -> None:
     print_one(style, found, lambda job: _describe(job, style))
 
 
-def _print_jobs(style: Style, found: Iterable[Facts]) -> None:
+def print_jobs(style: Style, found: Iterable[Facts]) -> None:
+    """Print jobs as a table, or raw."""
     print_list(style, _HEADER, found, lambda job: _row(job, style))
 
 

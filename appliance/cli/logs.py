@@ -17,6 +17,8 @@ from appliance.cli.verbs import root
 @click.option("--datum", metavar="ID", help="Only those of this datum.")
 @click.option("--inputs", metavar="PATH,...", help="Only those of datums that read all these paths, or digests.")
 @click.option("--since", metavar="DURATION", help="Only what was written since so long ago, as 30s or 24h; else everything.")
+@click.option("--master", is_flag=True, help="Only the appliance's own remarks about the jobs.")
+@click.option("--worker", is_flag=True, help="The appliance's own remarks too.")
 @click.option("-t", "--tail", hidden=True)
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until the jobs have ended.")
 @click.option("--raw", is_flag=True, help="Print an object for each line, the appliance's own remarks included.")
@@ -26,6 +28,8 @@ def logs(
     datum: str | None,
     inputs: str | None,
     since: str | None,
+    master: bool,
+    worker: bool,
     tail: str | None,
     follow: bool,
     raw: bool,
@@ -38,9 +42,12 @@ def logs(
     name, job_id = parse_job(job) if job else (pipeline, None)
     chosen = {"datum": datum, "inputs": split_filter(inputs) if inputs else None, "since": since}
     for line in iterate("logs", pipeline=name, job=job_id, follow=follow, **chosen):
+        own = line["stream"] == "job"
+        if master and not own:
+            continue
         if raw:
             click.echo(json.dumps(public(line), ensure_ascii=False))
-        elif line["stream"] != "job":
+        elif master or worker or not own:
             click.echo(line["message"])
         if follow:
             sys.stdout.flush()

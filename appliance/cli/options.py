@@ -49,6 +49,20 @@ def one_or_all(noun: str) -> Callable[[Command], Command]:
     return decorate
 
 
+def history_option(*, default: str) -> Callable[[Command], Command]:
+    """Give a command `--history`; it gets that as a number of versions before the newest, None for all."""
+    text = f"Also those of earlier versions of pipelines, so many versions back; {default} by default."
+    return click.option("--history", metavar="none|all|N", callback=_parse_history, default=default, help=text)
+
+
+def _parse_history(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
+    if value in ("none", "all"):
+        return 0 if value == "none" else None
+    if not value.isdecimal():
+        raise click.UsageError(f'invalid history "{value}": it is none, all, or a number of versions')
+    return int(value)
+
+
 def is_sure() -> bool:
     """Ask a person whether to go on. Raises ClickException where nobody answers."""
     click.echo("Are you sure you want to do this? (y/N): ", nl=False, err=True)

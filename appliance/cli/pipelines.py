@@ -7,39 +7,67 @@ import click
 
 from appliance.cli import verbs
 from appliance.cli.connection import call, iterate
-from appliance.cli.options import one_or_all, styled
+from appliance.cli.options import history_option, one_or_all, styled
 from appliance.cli.output import Facts, Style, objects, print_list, print_one, state
-from appliance.cli.specs import read_spec, send_spec, spec_file_option
+from appliance.cli.specs import images_refused, read_spec, send_spec, spec_file_option, specs_option
 
 _HEADER = ("NAME", "VERSION", "INPUT", "CREATED", "STATE / LAST JOB", "DESCRIPTION")
-_STATES = click.Choice(["running", "paused"])
+# Those that are for clusters are words here too; no pipeline is in them.
+_STATES = click.Choice(["starting", "running", "restarting", "failure", "paused", "standby", "crashing"])
 
 _pipeline = click.argument("pipeline")
 _dry_run = click.option("--dry-run", is_flag=True, help="Only say whether it would work.")
+_raw = click.option("--raw", is_flag=True, help="Print the specs with what they leave out.")
 
 
 @verbs.create.command("pipeline")
-@spec_file_option(required=True)
+@specs_option
+@images_refused
 @_dry_run
-def create_pipeline(spec_file: str, dry_run: bool) -> None:
+@_raw
+def create_pipeline(specs: str, dry_run: bool, raw: bool) -> None:
     """Make pipelines from their specs, all or none."""
-    send_spec(read_spec(spec_file), dry_run=dry_run)
+    send_spec(specs, dry_run=dry_run)
+    _print_complete(specs, raw=raw)
 
 
 @verbs.update.command("pipeline")
-@spec_file_option(required=True)
+@specs_option
+@images_refused
 @click.option("--reprocess", is_flag=True, help="Process datums again that were processed before.")
 @_dry_run
-def update_pipeline(spec_file: str, reprocess: bool, dry_run: bool) -> None:
+@_raw
+def update_pipeline(specs: str, reprocess: bool, dry_run: bool, raw: bool) -> None:
     """Give pipelines new specs, all or none; those that do not exist are made."""
-    send_spec(read_spec(spec_file), update=True, reprocess=reprocess, dry_run=dry_run)
+    send_spec(specs, update=True, reprocess=reprocess, dry_run=dry_run)
+    _print_complete(specs, raw=raw)
+
+
+def _print_complete(specs: str, *, raw: bool) -> None:
+    if raw:
+        click.echo(objects(call("complete_spec", text=specs)), nl=False)
+
+
+@verbs.validate.command("pipeline")
+@spec_file_option(required=True)
+def validate_pipeline(spec_file: str) -> None:
+    """Say whether specs would do, whether or not there are such pipelines."""
+    send_spec(read_spec(spec_file), update=True, dry_run=True)
+
+
+@verbs.extract.command("pipeline")
+@_pipeline
+@click.option("-o", "--output", type=click.Choice(["json", "yaml"]), default="json", help="Format of the spec.")
+def extract_pipeline(pipeline: str, output: str) -> None:
+    """Print the spec of a pipeline, as `create pipeline` takes it."""
+    click.echo(objects([call("inspect_pipeline", pipeline=pipeline)["spec"]], yaml=output == "yaml"), nl=False)
 
 
 @verbs.inspect.command("pipeline")
 @_pipeline
 @styled
 def inspect_pipeline(pipeline: str, style: Style) -> None:
-    """Show a pipeline."""
+    """Show a pipeline; behind its name, ^ means the version before."""
     print_one(style, call("inspect_pipeline", pipeline=pipeline), lambda found: _describe(found, style))
 
 
@@ -47,11 +75,16 @@ def inspect_pipeline(pipeline: str, style: Style) -> None:
 @click.argument("pipeline", required=False)
 @click.option("-s", "--spec", "specs", is_flag=True, help="Print specs, as `create pipeline` takes them.")
 @click.option("--state", "states", type=_STATES, multiple=True, help="Only those in this state; may be repeated.")
+@click.option("-c", "--commit", metavar="ID", help="As they were when the commits of this id were made.")
+@history_option(default="none")
 @styled
-def list_pipeline(pipeline: str | None, specs: bool, states: tuple[str, ...], style: Style) -> None:
+def list_pipeline(
+    pipeline: str | None, specs: bool, states: tuple[str, ...], commit: str | None, history: int | None, style: Style
+) -> None:
     """List all pipelines, or one."""
-    found = [call("inspect_pipeline", pipeline=pipeline)] if pipeline else iterate("list_pipeline")
-    found = (item for item in found if not states or _state(item) in states)
+    back = -1 if history is None else history
+    listed = iterate("list_pipeline", pipeline=pipeline, versions_back=back, commit_id=commit)
+    found = (item for item in listed if not states or _state(item) in states)
     if specs:
         click.echo(objects((item["spec"] for item in found), yaml=style.yaml), nl=False)
     else:

@@ -11,15 +11,17 @@ import click
 _MODULES = {
     "repo": ("repos",),
     "branch": ("branches",),
-    "commit": ("commits", "mount"),
+    "commit": ("commits", "mount", "flushing"),
     "file": ("files", "put", "comparing"),
     "directory": ("files",),
     "pipeline": ("pipelines", "rerunning", "drawing", "editing"),
     "cron": ("rerunning",),
-    "job": ("jobs",),
+    "job": ("jobs", "flushing"),
     "datum": ("jobs", "debugging", "batching"),
     "storage": ("storage",),
     "secret": ("secrets",),
+    "project": ("projects",),
+    "defaults": ("projects",),
     "transaction": ("transactions",),
     "appliance": ("misc",),
     "all": ("misc",),
@@ -41,11 +43,16 @@ _MODULES = {
 }
 
 
+NO_PROJECTS = "there are no projects here: everything is in the project `default`"
+_DEFAULT_PROJECT = "default"
+
+
 class Noun(click.Command):
     """A command that says how many arguments it wants, in Pachyderm's words (`cmdutil.RunFixedArgs` and its kin)."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse what was typed. Raises UsageError."""
+        args = _without_project(args)
         if not ctx.resilient_parsing and not {*args} & {*ctx.help_option_names}:
             self._check_count(ctx, list(args))
         return super().parse_args(ctx, args)
@@ -60,6 +67,21 @@ class Noun(click.Command):
         if not least <= given <= most:
             expected = str(most) if least == most else f"{least} to {most}"
             raise click.UsageError(f"expected {expected} arguments, got {given}", ctx)
+
+
+def _without_project(args: list[str]) -> list[str]:
+    """Return arguments without those that say which project is meant, where that is the only one. Raises UsageError."""
+    end = args.index("--") if "--" in args else len(args)
+    kept = []
+    words = iter(args[:end])
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option == "--project":
+            if (value if equals else next(words, "")) != _DEFAULT_PROJECT:
+                raise click.UsageError(NO_PROJECTS)
+        elif word not in ("-A", "--all-projects"):
+            kept.append(word)
+    return kept + args[end:]
 
 
 class Verb(click.Group):
@@ -129,6 +151,9 @@ restart = _verb("restart", "Let datums of a running job begin anew.")
 stop = _verb("stop", "Stop a job or a pipeline, or adding to a transaction.")
 resume = _verb("resume", "Go on adding to a transaction.")
 wait = _verb("wait", "Wait until a commit or job is finished.")
+validate = _verb("validate", "Say whether a spec would do.")
+extract = _verb("extract", "Print the spec of a pipeline.")
+flush = _verb("flush", "Wait for everything that follows from some commits.")
 next_ = _verb("next", "Ask for the next of many things.")
 put = _verb("put", "Write files into a repo.")
 get = _verb("get", "Read files from a repo.")

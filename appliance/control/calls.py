@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
+
 from appliance import __version__
 from appliance.app import App
 from appliance.control.describing import DatumInfo, PipelineInfo, describe_datum, describe_pipeline
@@ -15,6 +17,7 @@ from appliance.control.specs import fetch_spec
 from appliance.errors import ApplianceError, DatumNotFound, InvalidRequest
 from appliance.external.credentials import Profile
 from appliance.names import CommitId, Revision, is_commit_id, parse_revision
+from appliance.pipelines.spec import parse_specs, to_json
 from appliance.store import Db, commits, crons, datums, jobs, pipelines, repos, rerunning, squash, transactions
 from appliance.store.jobs import Job
 
@@ -131,7 +134,7 @@ class Calls:
 
     def inspect_pipeline(self, pipeline: str) -> PipelineInfo:
         with self._store.snapshot() as db:
-            return describe_pipeline(pipelines.get_pipeline(db, pipeline))
+            return describe_pipeline(pipelines.get_version(db, pipeline))
 
     def delete_pipeline(self, pipeline: str, keep_repo: bool = False, force: bool = False) -> None:
         self._store.write(lambda db: pipelines.delete_pipeline(db, pipeline, keep_repo=keep_repo, force=force))
@@ -163,6 +166,10 @@ class Calls:
         """Start a job on the newest inputs; with `reprocess` every datum is processed again."""
         salt = secrets.token_hex(16) if reprocess else None
         self._store.write(lambda db: rerunning.rerun_pipeline(db, pipeline, salt))
+
+    def complete_spec(self, text: str) -> list[msgspec.Raw]:
+        """The specs of a file as pipelines would have them, with what they leave out."""
+        return [msgspec.Raw(to_json(spec)) for spec in parse_specs(text, strict=self._app.config.strict)]
 
     def read_spec(self, url: str) -> str:
         """Return the text of a spec on a web server."""

@@ -30,7 +30,7 @@ from appliance.globs import compile_glob
 from appliance.names import CommitId, clean_path, find_meta_owner, is_commit_id
 from appliance.store import Db, commits, datums, diffs, jobs, listings, matching, pipelines, repos, snapshots
 from appliance.store.commits import Commit, CommitSet, Origin
-from appliance.store.jobs import Job
+from appliance.store.jobs import Job, JobSet
 from appliance.store.snapshots import Entry, Snapshot
 
 _IN_MEMORY_BYTES = 1024 * 1024
@@ -174,16 +174,44 @@ class Streams:
         for before, after in found:
             yield Difference(_describe_side(db, before), _describe_side(db, after))
 
-    def list_pipeline(self, db: Db) -> Iterator[PipelineInfo]:
-        """All pipelines, newest first."""
-        for found in pipelines.list_pipelines(db):
-            yield describe_pipeline(found)
+    def list_pipeline(
+        self, db: Db, pipeline: str | None = None, versions_back: int = 0, commit_id: str | None = None
+    ) -> Iterator[PipelineInfo]:
+        """All pipelines, newest first, or one, each followed by so many of its earlier versions (-1: by all of them).
 
-    def list_job(self, db: Db, pipeline: str | None = None, job: str | None = None) -> Iterator[Job]:
-        """Jobs, newest first: of one pipeline, or one set, if asked so."""
+        With a commit id as they were when that commit set began.
+        """
+        if commit_id is not None:
+            if not is_commit_id(commit_id):
+                raise InvalidRequest(f'invalid commit id "{commit_id}"')
+            chosen = pipelines.iter_at(db, CommitId(commit_id))
+            yield from (describe_pipeline(found) for found in chosen if pipeline in (None, found.name))
+            return
+        names = [pipeline] if pipeline is not None else [found.name for found in pipelines.list_pipelines(db)]
+        for name in names:
+            most = None if versions_back < 0 else versions_back + 1
+            yield from map(describe_pipeline, islice(pipelines.iter_versions(db, name), most))
+
+    def list_job(
+        self,
+        db: Db,
+        pipeline: str | None = None,
+        job: str | None = None,
+        inputs: list[tuple[str, str]] | None = None,
+        versions_back: int | None = None,
+    ) -> Iterator[Job]:
+        """Jobs, newest first: of one pipeline, of one set, or made from all of some (repo, revision) commits, if asked so.
+
+        Only of so many versions of their pipeline before the newest.
+        """
         if pipeline is not None:
             pipelines.get_pipeline(db, pipeline)
-        yield from jobs.iter_jobs(db, pipeline=pipeline, job_id=job)
+        rows = [commits.get_commit(db, *read).row for read in inputs or ()]
+        yield from jobs.iter_jobs(db, pipeline=pipeline, job_id=job, inputs=rows, versions_back=versions_back)
+
+    def list_job_sets(self, db: Db) -> Iterator[JobSet]:
+        """The ids that jobs share, newest first, with what became of them."""
+        yield from jobs.iter_sets(db)
 
     def list_datum(self, db: Db, pipeline: str, job: str) -> Iterator[DatumInfo]:
         """The datums of a job, in order."""

@@ -8,7 +8,8 @@ same plan.
     datum  waiting → running → success | failed | recovered, or skipped from the start
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from appliance.errors import InvalidRequest, JobNotFound
@@ -68,13 +69,54 @@ def list_jobs(db: Db, *, pipeline: str | None = None, job_id: str | None = None)
     return list(iter_jobs(db, pipeline=pipeline, job_id=job_id))
 
 
-def iter_jobs(db: Db, *, pipeline: str | None = None, job_id: str | None = None) -> Iterator[Job]:
-    """Yield jobs, newest first, of one pipeline and of one set if asked so. Raises InvalidRequest."""
+def iter_jobs(
+    db: Db,
+    *,
+    pipeline: str | None = None,
+    job_id: str | None = None,
+    inputs: Sequence[int] = (),
+    versions_back: int | None = None,
+) -> Iterator[Job]:
+    """Yield jobs, newest first, of one pipeline and of one set if asked so. Raises InvalidRequest.
+
+    Only those made from all commits with the numbers `inputs`, and of so many versions of their pipeline before its newest.
+    """
     if job_id is not None and not is_commit_id(job_id):
         raise InvalidRequest(f'invalid job id "{job_id}"')
     wanted = bytes.fromhex(job_id) if job_id is not None else None
-    sql = SELECT + "WHERE (?1 IS NULL OR p.name = ?1) AND (?2 IS NULL OR c.global_id = ?2) ORDER BY j.id DESC"
-    return (Job(*row) for row in db.execute(sql, (pipeline, wanted)))
+    sql = f"""
+        {SELECT} WHERE (?1 IS NULL OR p.name = ?1) AND (?2 IS NULL OR c.global_id = ?2)
+            AND (?3 IS NULL OR j.version >= p.version - ?3)
+            AND (?4 = '[]' OR NOT EXISTS (
+                SELECT value FROM json_each(?4) EXCEPT
+                SELECT upstream_id FROM commit_provenance WHERE commit_id = j.commit_id))
+        ORDER BY j.id DESC
+    """
+    return (Job(*row) for row in db.execute(sql, (pipeline, wanted, versions_back, json.dumps(list(inputs)))))
+
+
+@dataclass(frozen=True, slots=True)
+class JobSet:
+    """The jobs that share an id, counted by what became of them."""
+
+    id: CommitId
+    jobs: int
+    unfinished: int
+    failed: int
+    created_ns: int
+    changed_ns: int
+
+
+def iter_sets(db: Db) -> Iterator[JobSet]:
+    """Yield the ids that jobs have, newest first."""
+    sql = """
+        SELECT lower(hex(c.global_id)), count(*), sum(j.finished_ns IS NULL),
+               sum(j.finished_ns IS NOT NULL AND j.state <> 'success'), min(j.created_ns),
+               max(coalesce(j.finished_ns, j.started_ns, j.created_ns))
+        FROM jobs j JOIN pipelines p ON p.id = j.pipeline_id JOIN commits c ON c.id = j.commit_id
+        WHERE NOT p.deleted GROUP BY c.global_id ORDER BY max(j.id) DESC
+    """
+    return (JobSet(*row) for row in db.execute(sql))
 
 
 @dataclass(frozen=True, slots=True)

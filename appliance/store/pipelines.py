@@ -4,12 +4,12 @@ What a spec means is `appliance.pipelines.spec`'s business; here it is text with
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from appliance.errors import AlreadyExists, Conflict, PipelineNotFound
-from appliance.names import check_name, meta_repo
-from appliance.store import burying, crons, propagation, repos, running, triggers
+from appliance.names import CommitId, check_name, meta_repo, parse_revision
+from appliance.store import burying, commits, crons, propagation, repos, running, triggers
 from appliance.store.crons import Cron
 from appliance.store.database import Db
 from appliance.store.triggers import Trigger
@@ -55,6 +55,43 @@ def get_pipeline(db: Db, name: str) -> Pipeline:
 def list_pipelines(db: Db) -> list[Pipeline]:
     """Return all pipelines, newest first."""
     return [Pipeline(*row) for row in db.execute(_SELECT + "WHERE NOT p.deleted ORDER BY p.created_ns DESC, p.id DESC")]
+
+
+_SELECT_VERSION = """
+    SELECT p.id, p.name, v.version, v.spec, p.salt, p.stopped, v.created_ns, b.name,
+           (SELECT state FROM jobs j WHERE j.pipeline_id = p.id AND j.version = v.version ORDER BY j.id DESC LIMIT 1)
+    FROM pipelines p JOIN pipeline_versions v ON v.pipeline_id = p.id JOIN branches b ON b.id = p.branch_id
+"""
+
+
+def iter_versions(db: Db, name: str) -> Iterator[Pipeline]:
+    """Yield a pipeline as it was at each of its versions, newest first. Raises PipelineNotFound."""
+    row = get_pipeline(db, name).row
+    return (Pipeline(*found) for found in db.execute(_SELECT_VERSION + "WHERE p.id = ? ORDER BY v.version DESC", (row,)))
+
+
+def get_version(db: Db, text: str) -> Pipeline:
+    """Return a pipeline, or as it was some versions ago: `p`, `p^`, `p~2`, `p.1`. Raises PipelineNotFound, InvalidRequest."""
+    wanted = parse_revision(text)
+    newest = get_pipeline(db, wanted.name)
+    version = (wanted.from_root or newest.version) - wanted.back
+    if version == newest.version:
+        return newest
+    found = db.row(_SELECT_VERSION + "WHERE p.id = ? AND v.version = ?", (newest.row, version))
+    if found is None:
+        raise PipelineNotFound(f'pipeline "{text}" not found')
+    return Pipeline(*found)
+
+
+def iter_at(db: Db, commit_id: CommitId) -> Iterator[Pipeline]:
+    """Yield the pipelines as they were when a commit set began, newest first. Raises CommitNotFound."""
+    began_ns = min(commit.started_ns for commit in commits.list_set(db, commit_id))
+    sql = """
+        WHERE NOT p.deleted
+            AND v.version = (SELECT max(version) FROM pipeline_versions w WHERE w.pipeline_id = p.id AND w.created_ns <= ?)
+        ORDER BY v.created_ns DESC, p.id DESC
+    """
+    return (Pipeline(*found) for found in db.execute(_SELECT_VERSION + sql, (began_ns,)))
 
 
 def get_spec(db: Db, pipeline: str, version: int) -> bytes:

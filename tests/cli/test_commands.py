@@ -238,7 +238,50 @@ def test_job_is_shown(sh: Shell, pipeline: str) -> None:
         assert listed.rows[0][-8:] == ["1", "+", "0", "/", "1", "-", "-", "success"]
     assert sh("inspect", "job", job).out == sh("list", "job", job).out
     assert sh("inspect", "job", f"{pipeline}@{job}").out.startswith(f"ID: {job}\nPipeline: {pipeline}\n")
-    assert pipeline in paths(sh("list", "job"))
+    assert pipeline in paths(sh("list", "job", "--expand"))
+
+
+def test_ids_of_jobs_are_listed(sh: Shell, repo: str, pipeline: str) -> None:
+    sh("wait", "job", f"{pipeline}@{(job := job_of(sh, pipeline))}")
+    listed = sh("list", "job")
+    assert listed.out.splitlines()[0].split() == ["ID", "SUBJOBS", "PROGRESS", "CREATED", "MODIFIED"]
+    assert [job, "1", "▇" * 8] in [row[:3] for row in listed.rows]
+
+
+def test_jobs_are_listed_by_what_they_read_and_by_version(sh: Shell, repo: str, pipeline: str) -> None:
+    first = job_of(sh, pipeline)
+    read = sh("list", "commit", repo).rows[0][2]
+    sh("update", "pipeline", "-f", "-", stdin=spec_of(pipeline, repo, "true"))
+    second = job_of(sh, pipeline)
+    sh("put", "file", f"{repo}@master:/b", stdin=b"x")
+    third = job_of(sh, pipeline)
+    assert [row[1] for row in sh("list", "job", "-i", f"{repo}@{read}").rows] == [second, first]
+    assert [row[1] for row in sh("list", "job", "-p", pipeline, "--history", "none").rows] == [third, second]
+    assert [row[1] for row in sh("list", "job", "-p", pipeline, "--history", "1").rows] == [third, second, first]
+    assert sh("list", "job", "-p", pipeline).rows == sh("list", "job", "-p", pipeline, "--history", "all").rows
+    assert sh.refused("list", "job", "-i", f"{repo}@master^^^^")[0] == 1
+
+
+def test_job_is_waited_for_as_pachyderm_1_does(sh: Shell, repo: str, pipeline: str) -> None:
+    sh("put", "file", f"{repo}@master:/b", stdin=b"x")
+    job = job_of(sh, pipeline)
+    assert "State: success\n" in sh("inspect", "job", "--block", f"{pipeline}@{job}").out
+    assert [row[:2] for row in sh("flush", "job", f"{repo}@master").rows] == [[pipeline, job]]
+    assert [row[0] for row in sh("flush", "commit", f"{repo}@{job}").rows] == [pipeline, f"{pipeline}.meta"]
+    assert [row[0] for row in sh("flush", "commit", f"{repo}@{job}", "-r", pipeline).rows] == [pipeline]
+
+
+def test_what_a_datum_came_to_is_listed_and_read(sh: Shell, repo: str, pipeline: str) -> None:
+    job = job_of(sh, pipeline)
+    sh("wait", "job", f"{pipeline}@{job}")
+    (datum,) = paths(sh("list", "datum", f"{pipeline}@{job}"))
+    assert [row[0] for row in sh("list", "file", f"{pipeline}.meta@{job}:/").rows] == ["/meta/"]  # no file was laid out
+    account = json.loads(sh("get", "file", f"{pipeline}.meta@master:/meta/{datum}/meta").out)
+    assert (account["job"]["id"], account["state"], account["inputs"][0]["s3"]) == (job, "PROCESSED", True)
+    assert f"{pipeline}.meta" in paths(sh("list", "repo", "--type", "meta"))
+    assert f"{pipeline}.meta" not in paths(sh("list", "repo"))
+    assert sh.refused("put", "file", f"{pipeline}.meta@master:/a", stdin=b"x")[1].startswith(f"repo {pipeline}.meta can not")
+    assert sh.refused("create", "repo", f"{repo}.meta")[0] == 2
 
 
 def test_wait_for_a_set_of_jobs(sh: Shell, repo: str, pipeline: str) -> None:

@@ -51,7 +51,9 @@ def test_every_command_is_there() -> None:
         *("inspect job", "list job", "stop job", "wait job", "inspect datum", "list datum"),
         "debug datum",
         *("edit pipeline", "draw pipeline", "run pipeline", "rerun pipeline"),
-        *("delete job", "restart datum"),
+        *("delete job", "restart datum", "next datum", "flush job", "flush commit"),
+        *("validate pipeline", "extract pipeline"),
+        *(f"{verb} {noun}" for verb in ("create", "update", "inspect", "list", "delete") for noun in ("project", "defaults")),
         *("deploy storage amazon", "deploy storage google", "deploy storage microsoft"),
         *("deploy storage list", "deploy storage delete"),
         *("create secret", "inspect secret", "list secret", "delete secret"),
@@ -95,7 +97,8 @@ def test_output_needs_raw(words: tuple[str, ...], command: click.Command, capsys
 
 
 def test_every_list_and_inspection_can_be_raw() -> None:
-    shown = {words for words, _ in COMMANDS if {"list", "inspect", "wait", "find", "subscribe", "glob", "diff"} & {*words}}
+    showing = {"list", "inspect", "wait", "flush", "find", "subscribe", "glob", "diff"}
+    shown = {words for words, command in COMMANDS if showing & {*words} and not command.hidden}
     assert {words for words, _ in STYLED} == shown - {("wait", "appliance")} | {("status",), ("doctor",)}
 
 
@@ -115,7 +118,7 @@ def test_every_list_and_inspection_can_be_raw() -> None:
         ("list repo --colour", "No such option"),
         ("list repo --raw -o xml", "'xml' is not one of"),
         ("list commit data -n -1", "-1 is not in the range"),
-        ("create pipeline", "Missing option '-f'"),
+        ("validate pipeline", "Missing option '-f'"),
         ("delete repo", "either a repo name or the --all flag needs to be provided"),
         ("delete repo data --all", "cannot use the --all flag with an argument"),
         ("delete pipeline p --all", "cannot use the --all flag with an argument"),

@@ -47,3 +47,18 @@ def test_logs_refuse_what_is_no_time(sh: Shell, job: str) -> None:
 
 def test_datum_of_a_job_that_has_ended_can_not_restart(sh: Shell, job: str) -> None:
     assert sh.refused("restart", "datum", job, "/") == (1, f"job {job} has already finished")
+
+
+def test_remarks_of_the_appliance_are_shown_where_asked_for(sh: Shell, repo: str) -> None:
+    name = f"{repo}-out"
+    pfs = {"repo": repo, "glob": "/", "s3": True}
+    transform = {"cmd": ["sh", "-c", "echo hello; exit 3"]}
+    spec = {"pipeline": {"name": name}, "input": {"pfs": pfs}, "transform": transform, "s3_out": True, "datum_tries": 1}
+    sh("put", "file", f"{repo}@master:/a", stdin=b"x")
+    sh("create", "pipeline", "-f", "-", stdin=json.dumps(spec).encode())
+    job = f"{name}@{job_of(sh, name)}"
+    sh.try_("wait", "job", job)
+    assert sh("logs", "-j", job).out == "hello\n"
+    (remark,) = sh("logs", "-j", job, "--master").out.splitlines()
+    assert remark.endswith("try 1 of 1 failed: user code exited with status 3")
+    assert sh("logs", "-j", job, "--worker").out.splitlines() == ["hello", remark]

@@ -140,6 +140,118 @@ def test_pipelines_are_listed_by_state(sh: Shell, pipeline: str) -> None:
     assert pipeline not in paths(sh("list", "pipeline", "--state", "running"))
 
 
+def test_earlier_versions_of_a_pipeline_are_shown(sh: Shell, repo: str, pipeline: str) -> None:
+    before = sh("list", "commit", repo).rows[0][2]
+    sh("put", "file", f"{repo}@master:/b", stdin=b"x")
+    sh("update", "pipeline", "-f", "-", stdin=spec_of(pipeline, repo, "echo two"))
+    after = job_of(sh, pipeline)
+    versions = [row[:2] for row in sh("list", "pipeline", pipeline, "--history", "all").rows]
+    assert versions == [[pipeline, "2"], [pipeline, "1"]]
+    assert (
+        sh("list", "pipeline", pipeline, "--history", "1").rows == sh("list", "pipeline", pipeline, "--history", "all").rows
+    )
+    assert [row[1] for row in sh("list", "pipeline", pipeline).rows] == ["2"]
+    assert "echo one" in sh("inspect", "pipeline", f"{pipeline}^").out
+    assert "echo one" in sh("inspect", "pipeline", f"{pipeline}~1").out
+    assert sh.refused("inspect", "pipeline", f"{pipeline}^2") == (1, f'pipeline "{pipeline}^2" not found')
+    assert [row[:2] for row in sh("list", "pipeline", "-c", after).rows if row[0] == pipeline] == [[pipeline, "2"]]
+    assert pipeline not in paths(sh("list", "pipeline", "--commit", before))
+    assert sh.refused("list", "pipeline", "-c", "x") == (2, 'invalid commit id "x"')
+
+
+def test_history_is_none_all_or_a_number(sh: Shell) -> None:
+    assert 'invalid history "some": it is none, all, or a number' in sh.try_("list", "pipeline", "--history", "some").err
+
+
+def test_spec_is_validated_and_extracted(sh: Shell, repo: str, pipeline: str) -> None:
+    assert sh("validate", "pipeline", "-f", "-", stdin=spec_of(f"{repo}-new", repo)).out == ""
+    assert sh.refused("validate", "pipeline", "-f", "-", stdin=b'{"pipeline": {}}')[0] == 2
+    assert f"{repo}-new" not in paths(sh("list", "pipeline"))
+    assert sh("extract", "pipeline", pipeline).out == sh("list", "pipeline", pipeline, "--spec").out
+
+
+def test_complete_specs_are_printed(sh: Shell, repo: str) -> None:
+    (printed,) = sh("create", "pipeline", "-f", "-", "--dry-run", "--raw", stdin=spec_of("new", repo)).objects
+    assert printed["input"]["pfs"] == {"repo": repo, "name": repo, "branch": "master", "glob": "/", "s3": True}
+
+
+TEMPLATE = """
+function(name, repo, times="1") [
+    {
+        pipeline: {name: name + number},
+        input: {pfs: {repo: repo, glob: "/", s3: true}},
+        transform: {cmd: ["true"]},
+        s3_out: true,
+    }
+    for number in std.range(1, std.parseInt(times))
+]
+"""
+
+
+def test_pipelines_are_made_from_a_template(sh: Shell, repo: str, here: Path) -> None:
+    (here / "template").write_text(TEMPLATE)
+    given = ("--arg", f"name={repo}-out", "--arg", f"repo={repo}", "--arg", "times=2")
+    sh("create", "pipeline", "--jsonnet", "template", *given)
+    assert {f"{repo}-out1", f"{repo}-out2"} <= set(paths(sh("list", "pipeline")))
+    sh("update", "pipeline", "--jsonnet", "-", *given, stdin=TEMPLATE.encode())
+    assert version(sh, f"{repo}-out1") == 2
+
+
+@pytest.mark.parametrize(
+    ("template", "given", "says"),
+    [
+        ("function(name) {}", (), "function parameter name not bound"),
+        ("{", (), "malformed pipeline spec"),
+        ("import 'secrets.json'", (), "a template is one file"),
+        ("importstr '/etc/hostname'", (), "a template is one file"),
+        ("local f(x) = f(x + 1) + 1; f(1)", (), "max stack frames exceeded"),
+        ("{}", (), "no `pipeline` specified"),
+    ],
+)
+def test_template_that_gives_no_spec_is_refused(sh: Shell, template: str, given: tuple[str, ...], says: str) -> None:
+    status, said = sh.refused("create", "pipeline", "--jsonnet", "-", *given, stdin=template.encode())
+    assert (status, says in said) == (2, True), said
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--arg", "a=1", "-f", "-"), "--arg is for a template"),
+        (("--jsonnet", "-", "--arg", "a"), 'invalid argument "a": expected name=value'),
+        (("--jsonnet", "-", "--arg", "a=1", "--arg", "a=2"), 'argument "a" is given twice'),
+        (("--jsonnet", "-", "-f", "-"), "either --file (-f) or --jsonnet needs to be provided"),
+        ((), "either --file (-f) or --jsonnet needs to be provided"),
+        (("-f", "-", "--push-images"), "images are neither built nor pushed here"),
+        (("-f", "-", "--registry", "docker.io"), "images are neither built nor pushed here"),
+        (("-f", "-", "--project", "other"), "there are no projects here"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(sh: Shell, words: tuple[str, ...], says: str) -> None:
+    ran = sh.try_("create", "pipeline", *words, stdin=b"{}")
+    assert (ran.status, says in ran.err) == (2, True), ran.err
+
+
+def test_default_project_may_be_named(sh: Shell, pipeline: str) -> None:
+    assert paths(sh("list", "pipeline", "--project", "default", "-A")) == paths(sh("list", "pipeline"))
+    assert sh("inspect", "pipeline", pipeline, "--project=default").out.startswith(f"Name: {pipeline}\n")
+
+
+@pytest.mark.parametrize("noun", ["project", "defaults"])
+def test_what_is_for_several_projects_or_clusters_is_refused(sh: Shell, noun: str) -> None:
+    for verb in ("create", "update", "inspect", "list", "delete"):
+        status, said = sh.refused(verb, noun, "name", "--cluster")
+        assert (status, said.startswith("there are no ")) == (1, True)
+
+
+def test_datums_are_listed_in_pages(sh: Shell, repo: str) -> None:
+    for name in "abc":
+        sh("put", "file", f"{repo}@master:/{name}", stdin=b"x")
+    plain = spec_of(f"{repo}-out", repo, glob="/*")
+    whole = paths(sh("list", "datum", "-f", "-", stdin=plain))
+    pages = [paths(sh("list", "datum", "-f", "-", "--page", str(n), "--pageSize", "2", stdin=plain)) for n in range(3)]
+    assert pages == [whole[:2], whole[2:], []]
+
+
 @pytest.fixture
 def chain(sh: Shell, repo: str, pipeline: str) -> tuple[str, str, str]:
     """A repo, a pipeline over it, and one that reads both."""

@@ -104,7 +104,7 @@ def test_killed_appliance_finishes_its_jobs_after_the_next_start(appliance: Appl
     )
     (go / "0").touch()
     (go / "1").touch()
-    wait_until(lambda: "2 + 0 / 5" in appliance.pachctl("list", "job"))
+    wait_until(lambda: "2 + 0 / 5" in appliance.pachctl("list", "job", "-x"))
     assert appliance.pachctl("list", "file", "hash@master").splitlines()[1:] == []
     appliance.stop(signal.SIGKILL)
     for number in range(2, 5):
