@@ -427,6 +427,16 @@ class TestNotices:
             "pipeline edges: no effect on a workstation: `autoscaling`, `resource_limits`, `transform.memory_volume`",
         )
 
+    @pytest.mark.parametrize("image", ["python", "python:latest", "host:5000/python", "host:5000/python:latest"])
+    def test_image_that_may_change_is_named_where_it_counts(self, image: str) -> None:
+        spec = parse(transform={"cmd": ["true"], "image": image})
+        text = f"pipeline edges: image {image} may be another one tomorrow: give it a tag other than latest"
+        assert (spec.list_notices(containers=True), spec.notices) == ((text,), ())
+
+    @pytest.mark.parametrize("image", ["python:3", "host:5000/python:3", "python@sha256:" + "0" * 64])
+    def test_image_that_stays_is_not(self, image: str) -> None:
+        assert parse(transform={"cmd": ["true"], "image": image}).list_notices(containers=True) == ()
+
     def test_plain_spec_has_none(self) -> None:
         assert parse(transform={"cmd": ["true"], "image": "python:3"}).notices == ()
 

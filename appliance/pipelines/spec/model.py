@@ -310,11 +310,22 @@ class Spec(_Model, frozen=True):
         return self.list_notices(containers=False)
 
     def list_notices(self, *, containers: bool) -> tuple[str, ...]:
-        """The same where user code runs in `containers`, which have limits."""
+        """The same where user code runs in `containers`, which have limits, and images that may change."""
         ignored = [name for name in _IGNORED if getattr(self, name) and not (containers and name == "resource_limits")]
         ignored += [f"transform.{name}" for name in _IGNORED_TRANSFORM if getattr(self.transform, name)]
         names = ", ".join(f"`{name}`" for name in ignored)
-        return (f"pipeline {self.name}: no effect on a workstation: {names}",) if ignored else ()
+        notices = (f"pipeline {self.name}: no effect on a workstation: {names}",) if ignored else ()
+        loose = _is_loose(self.transform.image) if containers else False
+        what = (
+            f"pipeline {self.name}: image {self.transform.image} may be another one tomorrow: give it a tag other than latest"
+        )
+        return (*notices, what) if loose else notices
+
+
+def _is_loose(image: str) -> bool:
+    """Tell whether the name of an image is one that moves: without a tag or digest, or `latest`."""
+    _, _, tag = image.rpartition("/")[2].partition(":")
+    return "@" not in image and tag in ("", "latest")
 
 
 _IGNORED = Spec.__struct_fields__[Spec.__struct_fields__.index("metadata") :]

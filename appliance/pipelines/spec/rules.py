@@ -149,14 +149,18 @@ def _check_pfs(leaf: PfsInput) -> None:
         raise InvalidSpec("input must specify a glob")
     if leaf.s3:
         _check_s3(leaf)
-    if leaf.commit:
-        raise InvalidSpec("input cannot come from a commit; use a branch with head pointing to the commit")
+    _check_no_commit(leaf.commit)
     if leaf.repo_type not in ("user", "meta"):
         raise InvalidSpec(f'input has the unknown repo_type "{leaf.repo_type}"')
     try:
         compile_glob(leaf.glob)
     except InvalidRequest as error:
         raise InvalidSpec(str(error)) from None
+
+
+def _check_no_commit(commit: str) -> None:
+    if commit:
+        raise InvalidSpec("input cannot come from a commit; use a branch with head pointing to the commit")
 
 
 def _check_s3(leaf: PfsInput) -> None:
@@ -176,6 +180,7 @@ def _check_s3(leaf: PfsInput) -> None:
 def _check_cron(leaf: CronInput) -> None:
     _check_usable_name(leaf.name)
     _check_reference("repo", leaf.repo)
+    _check_no_commit(leaf.commit)
     try:
         parse_schedule(leaf.spec)
     except InvalidRequest as error:
