@@ -16,6 +16,7 @@ from appliance.errors import (
     InvalidPath,
     NotWritable,
     PathConflict,
+    PathTooLong,
     RepoNotFound,
 )
 
@@ -168,8 +169,10 @@ class Model:
 def insert(tree: Tree, path: str, data: bytes) -> None:
     """Put a file, or with a slash behind the path a directory, unless one of the other kind is in the way."""
     segments = path.removesuffix("/").split("/")[1:]
-    if not segments or {"", ".", ".."} & set(segments) or any(len(segment.encode()) > 255 for segment in segments):
+    if not segments or {"", ".", ".."} & set(segments):
         raise InvalidPath
+    if any(len(segment.encode()) > 255 for segment in segments):
+        raise PathTooLong
     above = ["/" + "/".join(segments[:depth]) for depth in range(1, len(segments) + path.endswith("/"))]
     if any(parent in tree for parent in above) or (not path.endswith("/") and is_directory(tree, path)):
         raise PathConflict

@@ -162,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.uploading:
             parts = self.server.uploads.get(query["uploadId"][0])
             if parts is not None:
-                part = parts[int(query["partNumber"][0])] = TemporaryFile()
+                part = parts[int(query["partNumber"][0])] = TemporaryFile()  # noqa: SIM115 - the end of the upload closes it
                 part.write(self._body)
         if parts is None:  # it was aborted meanwhile
             self._send(404, {}, b"<Error><Code>NoSuchUpload</Code></Error>")

@@ -94,7 +94,7 @@ def test_names_that_only_begin_alike_do_not_conflict(images: Store) -> None:
     assert list(tree(images, "images")) == ["/a", "/a-b/c", "/a0/d", "/ab"]
 
 
-@pytest.mark.parametrize("path", ["/", "a", "//a", "/a//b", "/./a", "/a/..", "/\0", "/\ud800", "/" + "x" * 256, "/x" * 2048])
+@pytest.mark.parametrize("path", ["/", "a", "//a", "/a//b", "/./a", "/a/..", "/\0", "/\ud800", "/" + "x" * 256, "/x" * 2049])
 def test_path_that_no_file_can_have_is_refused(images: Store, path: str) -> None:
     with pytest.raises(InvalidPath):
         put(images, "images", path, b"1")

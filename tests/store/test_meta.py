@@ -21,7 +21,21 @@ from store.helpers import (
 
 from appliance.errors import Conflict, InvalidName, OutputBranch
 from appliance.names import CommitId
-from appliance.store import Db, Store, commits, datums, files, history, listings, pipelines, repos, running, snapshots, squash
+from appliance.store import (
+    Db,
+    Store,
+    commits,
+    completing,
+    datums,
+    files,
+    history,
+    listings,
+    pipelines,
+    repos,
+    running,
+    snapshots,
+    squash,
+)
 from appliance.store.datums import NewDatum
 from appliance.store.jobs import Job
 
@@ -59,7 +73,7 @@ class Line:
         if state == "failed":
             self.store.write(lambda db: running.fail_job(db, row, "failure", "a datum failed"))
         else:
-            self.store.write(lambda db: running.complete_job(db, row))
+            completing.complete_job(self.store, row)
         return job
 
     def account(self, number: int, revision: str = "master") -> Any:
