@@ -54,6 +54,7 @@ _STOP_GRACE_S = 0.3
 _DAY_S = 24 * 3600
 _META = "x-amz-meta-"
 _OUR_SOURCE = "x-amz-meta-source-"
+_HEADERS = ("cache-control", "content-disposition", "content-encoding", "content-language")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,18 +248,17 @@ def _fill_tables(
 
 def outgoing(entry: Entry, read: Callable[[Content], Iterator[bytes]]) -> Outgoing:
     """A file as other stores take it, with its metadata but for what says where we have it from."""
-    described = dict(entry.metadata)
-    content_type = described.pop("content-type", None)
     metadata = {
         name[len(_META) :]: value
-        for name, value in described.items()
+        for name, value in entry.metadata.items()
         if name.startswith(_META) and not name.startswith(_OUR_SOURCE)
     }
+    metadata |= {name.title(): entry.metadata[name] for name in _HEADERS if name in entry.metadata}
     return Outgoing(
         path=entry.path.removeprefix("/"),
         size_bytes=entry.content.size_bytes,
         etag=entry.content.etag,
         open=partial(read, entry.content),
-        content_type=content_type,
+        content_type=entry.metadata.get("content-type"),
         metadata=metadata,
     )

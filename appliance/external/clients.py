@@ -32,6 +32,13 @@ PIECE_BYTES: Final = 8 << 20
 # What is said about an object under names of its own; everything else is metadata of whoever put it there.
 CONTENT_HEADERS: Final = ("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Type")
 
+# The metadata in which egress notes our ETag where the other side makes one of its own. Names at Azure are identifiers.
+ETAG_NAMES: Final[dict[Provider, str]] = {
+    "amazon": "appliance-etag",
+    "google": "appliance-etag",
+    "microsoft": "appliance_etag",
+}
+
 Direction = Literal["in", "out"]
 AnyStore = S3Store | GCSStore | AzureStore
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import obstore
 
 from appliance.errors import ApplianceError, TransferFailed
-from appliance.external.clients import CONTENT_HEADERS, PIECE_BYTES, Bucket, bare_etag, open_bucket
+from appliance.external.clients import CONTENT_HEADERS, ETAG_NAMES, PIECE_BYTES, Bucket, bare_etag, open_bucket
 from appliance.external.credentials import Profiles
 from appliance.external.failures import REMOTE_ERRORS, explain, failed, never
 from appliance.external.urls import ObjectUrl, Provider, join_key
@@ -33,11 +33,6 @@ _MOST_PARTS: Final = 10_000
 _PARTS_AT_ONCE: Final = 2
 _LARGE_AT_ONCE: Final = 3
 _POLL_S: Final = 0.2
-_ETAG_KEYS: Final[dict[Provider, str]] = {
-    "amazon": "appliance-etag",
-    "google": "appliance-etag",
-    "microsoft": "appliance_etag",  # names there are identifiers
-}
 _NO_IDENTIFIER = re.compile(r"^(?=[0-9])|[^A-Za-z0-9_]")
 
 
@@ -200,7 +195,7 @@ class _Egress:
                 raise
             # Missing; or keys that may write and not read; or metadata the library can not read. Writing will tell.
             return False
-        etags = (bare_etag(found.meta), found.attributes.get(_ETAG_KEYS[self._url.provider]))
+        etags = (bare_etag(found.meta), found.attributes.get(ETAG_NAMES[self._url.provider]))
         return found.meta["size"] == item.size_bytes and item.etag in etags
 
     def _iter_source(self, key: str, item: Outgoing) -> Generator[bytes]:
@@ -232,11 +227,13 @@ class _Egress:
 
 def _attributes(item: Outgoing, provider: Provider) -> Attributes:
     attributes: Attributes = {_attribute(name, provider): _header_text(text) for name, text in item.metadata.items()}
+    # Of another content, if it is in a file's own metadata: what is there would be taken for that.
+    attributes.pop(ETAG_NAMES[provider], None)
     if item.content_type:
         attributes["Content-Type"] = item.content_type
     # Where the other side's own ETag is not the MD5 of the bytes.
     if item.etag and (provider == "microsoft" or item.size_bytes > PIECE_BYTES or "-" in item.etag):
-        attributes[_ETAG_KEYS[provider]] = item.etag
+        attributes[ETAG_NAMES[provider]] = item.etag
     return attributes
 
 

@@ -14,7 +14,7 @@ from appliance.errors import FileNotFound, InvalidPath, InvalidRequest, Transfer
 from appliance.external import amazon, rest
 from appliance.external.ahead import read_ahead
 from appliance.external.amazon import EPOCH, Listed
-from appliance.external.clients import CONTENT_HEADERS, PIECE_BYTES, Bucket, bare_etag, open_bucket
+from appliance.external.clients import CONTENT_HEADERS, ETAG_NAMES, PIECE_BYTES, Bucket, bare_etag, open_bucket
 from appliance.external.credentials import Profiles
 from appliance.external.failures import REMOTE_ERRORS, explain, failed
 from appliance.external.ranges import iter_pieces
@@ -142,7 +142,8 @@ def _check_same(obj: RemoteObject, result: GetResult) -> None:
 def _metadata(attributes: Attributes) -> dict[str, str]:
     """What the other side says about an object, under the names that files have it by; what no header can hold is left."""
     told = {name: text for name, text in attributes.items() if text.isascii() and text.isprintable()}
-    told.pop("Storage-Class", None)
+    for name in ("Storage-Class", *ETAG_NAMES.values()):
+        told.pop(name, None)
     return {(name if name in CONTENT_HEADERS else f"x-amz-meta-{name}").lower(): text for name, text in told.items()}
 
 

@@ -25,6 +25,7 @@ _HEADERS = {
     "Cache-Control": "cacheControl",
     "Content-Disposition": "contentDisposition",
     "Content-Encoding": "contentEncoding",
+    "Content-Language": "contentLanguage",
 }
 
 # The emulator's own command can not take a free port and say which. What it would write down of all objects at each upload

@@ -5,15 +5,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from urllib.request import urlopen
 
 import boto3
 import pytest
 from cli.helpers import Serving, Shell
 from external.putting import commits
 from external.servers import Remote, a_profile
-from external.web_server import WebServer, broken_off, endless, one_after_another, page, serving_pages, status
+from external.web_server import Handler, WebServer, broken_off, endless, one_after_another, page, serving_pages, status
 
+from appliance.client import Appliance as Client
+from appliance.client import Copied
 from appliance.external.credentials import Profiles
 from appliance.external.urls import parse_url
 
@@ -206,6 +211,69 @@ def test_files_go_out_and_come_back(sh: Shell, repo: str, remote: Remote) -> Non
     assert {key: remote.get(key) for key in remote.list_keys()} == {f"out/dir/{key}": key.encode() for key in ODD_KEYS}
     sh("put", "file", f"{repo}@back:/", "-r", "-f", remote.text("out/dir"))
     assert {key: sh("get", "file", f"{repo}@back:/{key}").out for key in ODD_KEYS} == {key: key for key in ODD_KEYS}
+
+
+@pytest.mark.parametrize("name", ["moto", "azurite", "google"])
+def test_what_is_said_about_a_file_travels_out_and_back(
+    sh: Shell, repo: str, appliance: Serving, request: pytest.FixtureRequest, name: str
+) -> None:
+    remote: Remote = request.getfixturevalue(name)
+    said = {
+        "ContentType": "text/csv",
+        "CacheControl": "no-store",
+        "ContentEncoding": "gzip",
+        "ContentDisposition": 'attachment; filename="a"',
+        "ContentLanguage": "de",
+        "Metadata": {"lab": "north"},
+    }
+    keys = {"aws_access_key_id": "k", "aws_secret_access_key": "k", "region_name": "x"}
+    sh("create", "branch", f"{repo}@master")
+    with closing(boto3.client("s3", endpoint_url=appliance.said["S3 endpoint"], **keys)) as client:
+        client.put_object(Bucket=f"master.{repo}", Key="a", Body=b"1", **said)
+        sh("get", "file", f"{repo}@master:/a", "-o", remote.text("dir"))
+        assert remote.described("dir/a").content_type == "text/csv"
+        sh("put", "file", f"{repo}@back", "-f", remote.text("dir/a"))
+        head = client.head_object(Bucket=f"back.{repo}", Key="a")
+    head["Metadata"] = {name: text for name, text in head["Metadata"].items() if not name.startswith("source-")}
+    assert {name: head.get(name) for name in said} == said
+
+
+@pytest.mark.parametrize("name", ["rclone", "azurite", "google"])
+def test_what_has_not_changed_does_not_move_again(
+    sh: Shell, repo: str, appliance: Serving, request: pytest.FixtureRequest, name: str
+) -> None:
+    remote: Remote = request.getfixturevalue(name)
+    for key in ("dir/a", "dir/b"):
+        remote.put(key, b"one")
+    client, where, url = Client(appliance.data), f"{repo}@master:/", remote.text("dir")
+    first = client.put_url(where, url, recursive=True)
+    remote.put("dir/b", b"two")
+    second = client.put_url(where, url, recursive=True)
+    assert [(put.files, put.unchanged, put.size_bytes) for put in (first, second)] == [(2, 0, 6), (2, 1, 3)]
+    client.get_to_url(where, url, recursive=True)  # at Azure nothing tells that these are the same, until we put them there
+    assert client.get_to_url(where, url, recursive=True) == Copied(uploaded=0, skipped=2, size_bytes=0)
+    sh("put", "file", f"{repo}@master:/b", stdin=b"three")
+    assert client.get_to_url(where, url, recursive=True) == Copied(uploaded=1, skipped=1, size_bytes=5)
+
+
+def test_gateway_answers_while_a_transfer_waits(sh: Shell, repo: str, web: WebServer, appliance: Serving) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(handler: Handler) -> None:
+        begun.set()
+        go_on.wait(60)
+        page(b"late")(handler)
+
+    web.pages["/a"] = wait
+    with ThreadPoolExecutor(1) as pool:
+        put = pool.submit(Client(appliance.data).put_url, f"{repo}@master:/a", f"{web.url}/a")
+        assert begun.wait(30)
+        sh("put", "file", f"{repo}@other:/b", stdin=b"now")
+        with urlopen(f"{appliance.said['S3 endpoint']}/other.{repo}/b", timeout=30) as reply:
+            assert reply.read() == b"now"
+        assert not put.done()
+        go_on.set()
+        assert put.result().files == 1
 
 
 def test_single_file_goes_out_below_its_path(sh: Shell, repo: str, remote: Remote) -> None:

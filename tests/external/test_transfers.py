@@ -2,6 +2,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -263,6 +264,19 @@ def test_our_etag_of_several_parts_is_known_again(remote: Remote) -> None:
     item = outgoing("a", b"abc", etag="0123456789abcdef0123456789abcdef-2")
     assert upload_all(remote.url(), remote.profiles, [item]).uploaded == 1
     assert upload_all(remote.url(), remote.profiles, [item]).skipped == 1
+
+
+def test_note_of_our_etag_is_no_metadata_of_the_file(remote: Remote) -> None:
+    """It would go out with what the file has become since, and that be taken for what it was."""
+    was, became = b"a" * 30, b"b" * 30
+    etag = f"{'0' * 32}-2"
+    noted = {"appliance-etag": etag}
+    upload_all(remote.url(), remote.profiles, [outgoing("a", was, etag=etag)])
+    [obj] = listed(remote)
+    assert not [name for name in download(obj, remote.profiles, [].append).metadata if "appliance" in name]
+    upload_all(remote.url(), remote.profiles, [replace(with_md5("a", became), metadata=noted)])
+    assert upload_all(remote.url(), remote.profiles, [outgoing("a", was, etag=etag)]).uploaded == 1
+    assert remote.get("a") == was
 
 
 def test_a_file_that_can_not_be_opened_is_named(remote: Remote) -> None:
