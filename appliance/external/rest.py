@@ -35,7 +35,12 @@ _LARGEST_PAGE_BYTES: Final = 64 << 20
 _TRIES: Final = 4
 _TIMEOUT: Final = Timeout(connect=5, read=20)
 _RETRY: Final = Retry(
-    total=5, backoff_factor=0.1, status_forcelist=(408, 429, 500, 502, 503, 504), retry_after_max=20, raise_on_status=False
+    total=5,
+    other=0,  # a certificate stays what it is
+    backoff_factor=0.1,
+    status_forcelist=(408, 429, 500, 502, 503, 504),
+    retry_after_max=20,
+    raise_on_status=False,
 )
 _AZURE_VERSION: Final = "2023-11-03"
 _GOOGLE: Final = "https://storage.googleapis.com"
@@ -65,8 +70,11 @@ def iter_listing(name: str, place: Place, hidden: tuple[str, ...], prefix: str) 
             url, headers = ask_page(place, place.profile, prefix, token)
         except ValueError:  # the library's words may quote the key
             raise TransferFailed(f"{name}: the key of profile {place.profile.name} can not be used to sign") from None
-        listed, token = _ask(url, headers, read_page, name=name, place=place, hidden=hidden)
+        listed, following = _ask(url, headers, read_page, name=name, place=place, hidden=hidden)
         yield from listed
+        if following == token:
+            raise TransferFailed(f"{name}: its listing has no end")
+        token = following
 
 
 # -- Google: the interface that speaks as Amazon does, which is obstore's, too

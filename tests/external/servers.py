@@ -17,6 +17,8 @@ from urllib.request import urlopen
 import boto3
 from azure.storage.blob import ContainerClient
 from botocore.config import Config
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from external import google
 
 from appliance.external.credentials import Profile, Profiles
@@ -213,6 +215,13 @@ def open_google_bucket_at(endpoint: str, emulator: str, profiles: Profiles) -> G
 def google_profile(endpoint: str | None) -> Profile:
     account = {"type": "service_account", "client_email": "", "private_key": "", "private_key_id": "", "disable_oauth": True}
     return Profile(provider="google", access_key_id="", secret_access_key=json.dumps(account), endpoint=endpoint)
+
+
+def service_account(key: RSAPrivateKey) -> str:
+    """The credentials file of a service account."""
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    account = {"type": "service_account", "client_email": "me@example", "private_key": pem, "private_key_id": "1"}
+    return json.dumps(account)
 
 
 @contextmanager

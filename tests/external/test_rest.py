@@ -10,9 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from external.relay import Relay, RelayHandler, relayed, through
-from external.servers import AZURITE_ACCOUNT, AZURITE_KEY, Remote, google_profile
+from external.servers import AZURITE_ACCOUNT, AZURITE_KEY, Remote, google_profile, service_account
 
 from appliance.errors import InvalidPath, TransferFailed
 from appliance.external.credentials import Profile, Profiles
@@ -39,10 +38,8 @@ def keys(remote: Remote, relay: Relay, key: str = "") -> list[str]:
     return [obj.key for obj in iter_objects(parse_url(url), remote.profiles, recursive=True)]
 
 
-def service_account(key: RSAPrivateKey, endpoint: str) -> Profile:
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    account = {"type": "service_account", "client_email": "me@example", "private_key": pem, "private_key_id": "1"}
-    return replace(google_profile(endpoint), secret_access_key=json.dumps(account), name="signing")
+def signing(key: RSAPrivateKey, endpoint: str) -> Profile:
+    return replace(google_profile(endpoint), secret_access_key=service_account(key), name="signing")
 
 
 def verify(key: RSAPrivateKey, header: str) -> dict[str, object]:
@@ -63,7 +60,7 @@ def test_listing_is_signed_as_everything_else_is_at_google(google: Remote) -> No
     asked: list[tuple[str, dict[str, object]]] = []
     with relayed(google.endpoint) as relay:
         relay.before = lambda handler: asked.append((handler.path, verify(key, handler.headers["Authorization"])))
-        google.profiles.put(service_account(key, relay.url))
+        google.profiles.put(signing(key, relay.url))
         url = parse_url(f"gs://{google.bucket}/dir?endpoint={relay.url}&profile=signing")
         [obj] = iter_objects(url, google.profiles, recursive=True)
         pieces: list[bytes] = []
@@ -130,6 +127,14 @@ def test_what_is_no_listing_is_refused(behind: tuple[Remote, Relay], body: bytes
     relay.before = lambda handler: handler.answer(200, body)
     with pytest.raises(TransferFailed, match=f"{remote.scheme}://{remote.bucket}/: its listing can not be read"):
         keys(remote, relay)
+
+
+def test_listing_without_end_is_refused(azurite: Remote) -> None:
+    with relayed(azurite.endpoint) as relay:
+        azurite.profiles.put(replace(azurite.profiles.list_profiles()[0], endpoint=through(relay, azurite.endpoint)))
+        relay.before = lambda handler: handler.answer(200, b"<a><Blobs/><NextMarker>again</NextMarker></a>")
+        with pytest.raises(TransferFailed, match="its listing has no end"):
+            keys(azurite, relay)
 
 
 def listing(*blobs: dict[str, object]) -> Callable[[RelayHandler], bool]:

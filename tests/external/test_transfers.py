@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from external.servers import KEY_ID, SECRET, Remote, Scripted, a_profile
+from external.servers import SECRET, Remote, Scripted, a_profile
 
 from appliance.errors import (
     ApplianceError,
@@ -396,13 +396,6 @@ def test_the_endpoint_may_come_from_the_profile(rclone: Remote) -> None:
     rclone.put("a")
     url = parse_url(f"s3://{rclone.bucket}")
     assert [obj.key for obj in iter_objects(url, rclone.profiles, recursive=True)] == ["a"]
-
-
-def test_without_a_profile_the_environment_counts(rclone: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    rclone.put("a")
-    assert [obj.key for obj in iter_objects(rclone.url(), Profiles(tmp_path / "empty"), recursive=True)] == ["a"]
 
 
 def test_without_any_credentials_the_message_says_so(
