@@ -4,6 +4,7 @@ Commands parse, call and print; what a call does is decided on the other side of
 beside them:
 
     verbs        the grammar: verbs, and nouns in singular and plural; loads the module of a noun when it is used
+    arguments    hiding secrets among them
     references   what people write for branches, commits, files and jobs (pure)
     connection   asking the running appliance
     output       tables, raw objects, sizes and times (pure)
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import click
 
+from appliance.cli.arguments import hide_secrets
 from appliance.cli.verbs import root
 from appliance.errors import ApplianceError
 
@@ -35,6 +37,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the program and leave with its exit status."""
+    hide_secrets(_program(), sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # paths are UTF-8, terminals not always
