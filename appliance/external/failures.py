@@ -55,7 +55,8 @@ def explain(error: Exception, hidden: Sequence[str]) -> Failure:
         cause=one_line("no credentials: no profile fits, no variables are set" if no_role else _cause(text, debug), hidden),
         status=status,
         retryable=not no_role and _CERTIFICATE.search(debug) is None and _may_pass(text, status, code),
-        changed=isinstance(error, PreconditionError),
+        # The library's own class has it only where the first reply says so, not where the rest is asked for.
+        changed=isinstance(error, PreconditionError) or status == 412,
     )
 
 
@@ -102,10 +103,12 @@ def _said(text: str) -> str:
 def _transport_cause(text: str, debug: str) -> str:
     host = _first(_REQUEST, text)
     if "TimedOut" in debug or "kind: Timeout" in debug:
-        return f"no answer from {host} in time"
+        return f"no answer from {host or 'the server'} in time"
     if certificate := _first(_CERTIFICATE, debug):
         return f"the certificate of {host} is not trusted: {certificate}"
     said = _SYSTEM_MESSAGE.findall(debug)
+    if not host:  # there was a reply, and it has not been taken up again
+        return f"the connection broke off: {said[-1] if said else text.rpartition('HTTP error: ')[2]}"
     return f"can not reach {host}: {said[-1] if said else text.rpartition('HTTP error: ')[2]}"
 
 

@@ -87,3 +87,22 @@ def test_object_replaced_while_its_ranges_are_read_is_refused(moto: Remote) -> N
         relay.before = replace_it
         with pytest.raises(TransferFailed, match="large changed while it was read"):
             fetch(url(moto, relay, "large"), moto.profiles)
+
+
+def test_object_replaced_where_its_connection_was_cut_is_refused(remote: Remote, relay: Relay) -> None:
+    """Else the rest of the new one would follow on the beginning of the old."""
+    remote.put("large", BODY)
+
+    def replace_it(handler: RelayHandler) -> None:
+        if handler.command == "GET":
+            asked.append(handler.path)
+            if len(asked) == 2:
+                remote.put("large", bytes(len(BODY)))
+
+    asked: list[str] = []
+    relay.before, relay.cut_first_body = replace_it, True
+    # rclone's server does not refuse to go on, so the library does.
+    said = "large changed while it was read|large: the connection broke off: request or response body error"
+    with pytest.raises(TransferFailed, match=said):
+        fetch(url(remote, relay, "large"), remote.profiles)
+    assert not relay.cut_first_body

@@ -6,6 +6,7 @@ import pytest
 from external.web_server import (
     WebServer,
     broken_off,
+    in_drops,
     one_after_another,
     page,
     page_without_length,
@@ -47,6 +48,11 @@ def test_page_comes_with_what_is_said_about_it(web: WebServer, profiles: Profile
 def test_page_of_a_server_that_knows_no_head_and_no_length(web: WebServer, profiles: Profiles) -> None:
     web.pages["/a"] = one_after_another(page_without_length(BODY))
     assert fetch(f"{web.url}/a", profiles)[0] == BODY
+
+
+def test_page_that_comes_in_drops_is_whole(web: WebServer, profiles: Profiles) -> None:
+    web.pages["/a"] = in_drops(BODY[:5000], 1000, ETag='"v1"')
+    assert fetch(f"{web.url}/a", profiles)[0] == BODY[:5000]
 
 
 def test_redirect_is_followed(web: WebServer, profiles: Profiles) -> None:

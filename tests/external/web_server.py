@@ -88,6 +88,23 @@ def rest(body: bytes, **headers: str) -> Answer:
     return answer
 
 
+def in_drops(body: bytes, drops: int, **headers: str) -> Answer:
+    """Send a body in so many writes, a few bytes of the headers each on their own, too."""
+
+    def answer(handler: Handler) -> None:
+        handler.send_response(200)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            handler.send_header(name, value)
+            handler.flush_headers()
+        handler.end_headers()
+        step = -(-len(body) // drops)
+        for start in range(0, len(body) if handler.command == "GET" else 0, step):
+            handler.wfile.write(body[start : start + step])
+            handler.wfile.flush()
+
+    return answer
+
+
 def endless(begun: threading.Event, ended: threading.Event) -> Answer:
     """Send bytes until nobody wants them any more."""
 
