@@ -34,10 +34,11 @@ from appliance.pipelines.container import Containers, Engine, open_engine
 from appliance.pipelines.datums import DatumInput
 from appliance.pipelines.doors import Doors
 from appliance.pipelines.environment import Sidecar, base_environment, container_environment
+from appliance.pipelines.openings import Openings
 from appliance.pipelines.process import Bind, Launcher, open_launcher, probe_namespaces
 from appliance.pipelines.scheduler import Scheduler
 from appliance.pipelines.scratch import remove_tree
-from appliance.pipelines.spec import Egress, SqlDatabaseEgress
+from appliance.pipelines.spec import Egress, SqlDatabaseEgress, View
 from appliance.pipelines.views import file_binds, fuse_binds
 from appliance.store import Store, auth, debugging, repos
 from appliance.store.blobs import Content
@@ -96,7 +97,8 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         entrances = [plain] if secured is None else [plain, secured]
         settings: dict[str, Any] = {"strict": config.strict, "admit": holders.admit, "domains": config.domains}
         await stack.enter_async_context(serving(store, buckets, entrances, **settings))
-        mounted, unmounted = await _open_mount(stack, store, config)
+        openings = Openings()
+        mounted, unmounted = await _open_mount(stack, store, config, openings)
         notices = (*notices, *unmounted)
         mount = mounted.path if mounted else None
         launcher = await stack.enter_async_context(open_launcher(grace_s=_STOP_GRACE_S))
@@ -105,7 +107,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         if no_pfs is not None:
             notices = (*notices, _say_no_pfs(config, no_pfs))
         profiles, secret_values = Profiles(config.data), Secrets(config.data)
-        making = partial(_make_doors, store, launcher, engine, secret_values, config, mount, no_pfs)
+        making = partial(_make_doors, store, launcher, engine, secret_values, config, mount, no_pfs, openings)
         doors = await trio.to_thread.run_sync(making)
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(Scheduler(doors, partial(_copy_out, profiles, secret_values)).run)
@@ -119,14 +121,17 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         nursery.cancel_scope.cancel()
 
 
-async def _open_mount(stack: AsyncExitStack, store: Store, config: Config) -> tuple["Mount | None", tuple[str, ...]]:
+async def _open_mount(
+    stack: AsyncExitStack, store: Store, config: Config, openings: Openings
+) -> tuple["Mount | None", tuple[str, ...]]:
     """Mount if asked to; where that is not possible, say why instead: everything else works without."""
     if config.mount is None:
         return None, ()
     from appliance.mount.session import open_mount
 
     try:
-        opening = open_mount(store, config.mount, config.writable, strict=config.strict, autocommit=config.autocommit)
+        options: dict[str, Any] = {"strict": config.strict, "autocommit": config.autocommit, "on_open": openings.note}
+        opening = open_mount(store, config.mount, config.writable, **options)
         mount = await stack.enter_async_context(opening)
     except ApplianceError as error:
         return None, (f"no mount at {config.mount}: {error}",)
@@ -157,6 +162,7 @@ def _make_doors(
     config: Config,
     mount: Path | None,
     no_pfs: str | None,
+    openings: Openings,
 ) -> Doors:
     scratch = config.data / "scratch"
     remove_tree(scratch)
@@ -166,31 +172,41 @@ def _make_doors(
         store=store,
         runner=launcher if engine is None else Containers(launcher, engine),
         open_sidecar=partial(_open_sidecar, store, config.strict),
-        open_view=_make_view(store, config, mount) if no_pfs is None else partial(file_binds, store, copy=True),
+        open_view=partial(_open_view, store, config.view, mount, no_pfs is not None),
         find_secret=lambda name: secret_values.get(name).data,
         scratch=scratch,
         environment=base_environment(config.environment) if engine is None else container_environment(),
         strict=config.strict,
         no_pfs=no_pfs,
         pfs_variable=config.pfs_variable,
+        openings=openings,
     )
 
 
-def _make_view(store: Store, config: Config, mount: Path | None) -> Callable[[Path, Sequence[DatumInput]], tuple[Bind, ...]]:
-    if mount is None or config.view == "files":
-        return partial(file_binds, store)
-    return partial(fuse_binds, store, mount)
+def _open_view(
+    store: Store,
+    usual: View,
+    mount: Path | None,
+    copy: bool,
+    scratch: Path,
+    inputs: Sequence[DatumInput],
+    wanted: View | None,
+) -> tuple[Bind, ...]:
+    """Lay inputs out in the view that is wanted, or in the appliance's; without a mount there is only the other."""
+    if copy or mount is None or (wanted or usual) == "files":
+        return file_binds(store, scratch, inputs, copy=copy)
+    return fuse_binds(store, mount, scratch, inputs)
 
 
 @asynccontextmanager
 async def _open_sidecar(
-    store: Store, strict: bool, inputs: Sequence[DatumInput], datum_row: int | None
+    store: Store, strict: bool, inputs: Sequence[DatumInput], datum_row: int | None, on_read: Callable[[int, str], None]
 ) -> AsyncIterator[Sidecar]:
     """Open a job's own gateway on a free loopback port. The literal address: `localhost` may be ::1.
 
     With authentication on it has a key of its own, which no other job and nobody else knows.
     """
-    found, active = await trio.to_thread.run_sync(_sidecar_buckets, store, strict, inputs, datum_row)
+    found, active = await trio.to_thread.run_sync(_sidecar_buckets, store, strict, inputs, datum_row, on_read)
     buckets = SidecarBuckets(found)
     key = secrets.token_hex(16) if active else None
     entrance = await listen("127.0.0.1", 0)
@@ -200,13 +216,14 @@ async def _open_sidecar(
 
 
 def _sidecar_buckets(
-    store: Store, strict: bool, inputs: Sequence[DatumInput], datum_row: int | None
+    store: Store, strict: bool, inputs: Sequence[DatumInput], datum_row: int | None, on_read: Callable[[int, str], None]
 ) -> tuple[dict[str, Bucket], bool]:
     """Return the buckets of a job, and whether authentication is on."""
     with store.snapshot() as db:
         created = {item.repo: repos.get_created_ns(db, item.repo) for item in inputs}
         buckets: dict[str, Bucket] = {
-            item.name: InputBucket(item.name, item.repo, CommitId(item.commit), created[item.repo]) for item in inputs
+            item.name: InputBucket(item.name, item.repo, CommitId(item.commit), created[item.repo], on_read)
+            for item in inputs
         }
         if datum_row is not None:
             buckets["out"] = OutBucket(datum_row, max(created.values(), default=0), write_only=strict)

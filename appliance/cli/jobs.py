@@ -228,4 +228,5 @@ def _describe_datum(datum: Facts, job_id: str, style: Style) -> dict[str, str | 
         "Started": style.when(datum["started_ns"]),
         "Time": span(datum["started_ns"], datum["finished_ns"]),
         "Files": ", ".join(datum["files"]),
+        "Opened": ", ".join(datum["opened"]) or None,
     }

@@ -18,7 +18,7 @@ from appliance.errors import ApplianceError, DatumNotFound, InvalidRequest
 from appliance.external.credentials import Profile
 from appliance.names import CommitId, Revision, is_commit_id, parse_revision
 from appliance.pipelines.spec import parse_specs, to_json
-from appliance.store import Db, commits, crons, datums, jobs, pipelines, repos, rerunning, squash, transactions
+from appliance.store import Db, commits, crons, datums, jobs, opened, pipelines, repos, rerunning, squash, transactions
 from appliance.store.jobs import Job
 
 Provider = Literal["amazon", "google", "microsoft"]
@@ -183,7 +183,8 @@ class Calls:
 
     def inspect_datum(self, pipeline: str, job: str, datum: str) -> DatumInfo:
         with self._store.snapshot() as db:
-            return describe_datum(datums.get_datum(db, jobs.get_job(db, pipeline, job), datum))
+            found = datums.get_datum(db, jobs.get_job(db, pipeline, job), datum)
+            return describe_datum(found, opened.list_opened(db, found.row))
 
     def restart_datum(self, pipeline: str, job: str, inputs: list[str]) -> None:
         """Let the datums of a job begin anew that are running and read all these paths or digests."""

@@ -1,5 +1,6 @@
 """What commands are told about things: plain data, as they are read from one snapshot."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -78,9 +79,11 @@ class DatumInfo:
     files: tuple[str, ...]
     started_ns: int | None
     finished_ns: int | None
+    opened: tuple[str, ...] = ()
 
 
-def describe_datum(datum: datums.StoredDatum) -> DatumInfo:
-    """Return what is known of a datum."""
+def describe_datum(datum: datums.StoredDatum, opened: Sequence[tuple[str, str]] = ()) -> DatumInfo:
+    """Return what is known of a datum, with the files that it `opened` of its inputs, by repo and path."""
     paths = tuple(f"{item.repo}@{item.commit}:{item.path}" for item in decode_inputs(datum.inputs))
-    return DatumInfo(datum.id, datum.state, datum.reason, datum.tries, paths, datum.started_ns, datum.finished_ns)
+    files = tuple(f"{repo}:{path}" for repo, path in opened)
+    return DatumInfo(datum.id, datum.state, datum.reason, datum.tries, paths, datum.started_ns, datum.finished_ns, files)

@@ -132,9 +132,16 @@ class RepoBackend(UploadBackend, SettingsBackend, Refusals, S3Backend):  # type:
         self.read(bucket_name, lambda db, bucket: bucket.check_writable(db))
 
     def get_object(self, bucket_name: str, key_name: str, version_id: str | None = None, **_unused: Any) -> ObjectView:
+        return self.read(bucket_name, lambda db, bucket: self._open(db, bucket, key_name, version_id))
+
+    def head_object(self, bucket_name: str, key_name: str, version_id: str | None = None, **_unused: Any) -> ObjectView:
         return self.read(bucket_name, lambda db, bucket: self._view(db, bucket, key_name, version_id))
 
-    head_object = get_object
+    def _open(self, db: Db, bucket: Bucket, key: str, version_id: str | None) -> ObjectView:
+        """Return an object of which the content is wanted."""
+        found = self._view(db, bucket, key, version_id)
+        bucket.note_read(found.entry)
+        return found
 
     def _view(self, db: Db, bucket: Bucket, key: str, version_id: str | None) -> ObjectView:
         entry = find_entry(db, bucket, "/" + key, version_id)
@@ -222,7 +229,7 @@ class RepoBackend(UploadBackend, SettingsBackend, Refusals, S3Backend):  # type:
 
     def open_source(self, db: Db, source: Source) -> ObjectView:
         """Return the source of a copy, whose conditions hold. Raises S3Error PreconditionFailed."""
-        found = self._view(db, self.bucket_map.get(db, source.bucket), source.key, source.version)
+        found = self._open(db, self.bucket_map.get(db, source.bucket), source.key, source.version)
         entry = found.entry
         if evaluate(source.header, entry.content.etag, entry.modified_ns, prefix="x-amz-copy-source-") != "proceed":
             raise precondition_failed()

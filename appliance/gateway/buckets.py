@@ -62,6 +62,9 @@ class Bucket(Protocol):
     def check_object(self, db: Db, entry: Entry) -> None:
         """Raise NotAuthorized if whoever asks may not read this one."""
 
+    def note_read(self, entry: Entry) -> None:
+        """Take notice that somebody reads this one."""
+
     def check_writable(self, db: Db) -> None:
         """Raise what a write would raise."""
 
@@ -121,6 +124,9 @@ class OpenBucket:
         pass
 
     def check_object(self, db: Db, entry: Entry) -> None:
+        pass
+
+    def note_read(self, entry: Entry) -> None:
         pass
 
     def open(self, db: Db, version: str | None = None) -> Snapshot:

@@ -62,6 +62,9 @@ class GuardedBucket:
         if level_of(acl_of(entry.metadata), self.subject) < Level.READ:
             _check(self._role(db), Level.READ, self.subject, self.repo)
 
+    def note_read(self, entry: Entry) -> None:
+        self.inside.note_read(entry)
+
     def check_writable(self, db: Db) -> None:
         self._check(db, Level.WRITE)
         self.inside.check_writable(db)

@@ -1,6 +1,6 @@
 """The buckets of a job: its inputs, pinned and read-only, and `out`, the staging of the datum that runs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from appliance.errors import FileNotFound, Unsupported
@@ -16,14 +16,18 @@ from appliance.store.snapshots import Entry, Kind, Metadata, Snapshot
 
 @dataclass(frozen=True, slots=True)
 class InputBucket(ReadOnlyBucket):
-    """An input of a job: pinned to the commit the job was made from."""
+    """An input of a job: pinned to the commit the job was made from. `on_read` is told of what is read: line and path."""
 
     name: str
     repo: str
     commit: CommitId
     created_ns: int
+    on_read: Callable[[int, str], None] = lambda _line, _path: None
     versioned: bool = False
     versioning: str | None = None
+
+    def note_read(self, entry: Entry) -> None:
+        self.on_read(entry.line, entry.path)
 
     def open(self, db: Db, version: str | None = None) -> Snapshot:
         if version is not None:

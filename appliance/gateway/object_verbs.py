@@ -24,7 +24,8 @@ class ObjectVerbs(Verbs):
 
     def get_object(self) -> Answer:
         """GET and HEAD: one answer, of which HEAD sends only the head."""
-        found = self.backend.get_object(self.bucket_name, self.parse_key_name(), self._version_id())
+        look_up = self.backend.head_object if self.request.method == "HEAD" else self.backend.get_object
+        found = look_up(self.bucket_name, self.parse_key_name(), self._version_id())
         headers = found.headers()
         outcome = evaluate(self._header, found.entry.content.etag, found.entry.modified_ns)
         if outcome == "failed":
@@ -88,7 +89,7 @@ class ObjectVerbs(Verbs):
     def get_object_attributes(self) -> Answer:
         """GetObjectAttributes. Moto's knows neither checksums nor parts."""
         wanted = parsing.parse_attributes(self._header)
-        found = self.backend.get_object(self.bucket_name, self.parse_key_name(), self._version_id())
+        found = self.backend.head_object(self.bucket_name, self.parse_key_name(), self._version_id())
         content, kept = found.entry.content, checksums.find_kept(found.entry.metadata)
         result: dict[str, Any] = {
             "ETag": content.etag,
@@ -184,7 +185,7 @@ class ObjectVerbs(Verbs):
     # -- tags
 
     def get_object_tagging(self) -> Answer:
-        found = self.backend.get_object(self.bucket_name, self.parse_key_name(), self._version_id())
+        found = self.backend.head_object(self.bucket_name, self.parse_key_name(), self._version_id())
         tagged = tags.describe(self.backend.get_object_tagging(found))
         return self._serialize("GetObjectTagging", tagged, {"x-amz-version-id": found.version})
 

@@ -12,7 +12,7 @@ import socket
 
 from appliance.launching.isolation import Isolation
 from appliance.launching.kernel import clone
-from appliance.launching.processes import children, kill_all, signal_group
+from appliance.launching.processes import children, kill_all, namespace_of, signal_group
 from appliance.launching.runs import Run
 from appliance.launching.usercode import run_child, run_first
 
@@ -91,7 +91,11 @@ class Launcher:
             else:
                 pid, result = run
             stack.pop_all()
-            return Run(request["run"], pid, ours, result)
+            started = Run(request["run"], pid, ours, result)
+            if started.isolated:  # while it waits for us
+                with contextlib.suppress(OSError):
+                    started.namespace = namespace_of(str(pid))
+            return started
 
     def fork_first(
         self, request: dict[str, Any], fds: list[int], channel: socket.socket, isolation: Isolation
@@ -190,7 +194,8 @@ class Launcher:
         if run.failed is not None:
             self.send({"run": run.number, "failed": run.failed})
         else:
-            self.send({"run": run.number, "status": run.status, "signal": run.killed_by})
+            end = {"status": run.status, "signal": run.killed_by, "namespace": run.namespace}
+            self.send({"run": run.number, **end})
 
     def send(self, message: dict[str, Any]) -> None:
         body = json.dumps(message).encode()

@@ -37,7 +37,7 @@ class Run:
             self.report += chunk
             return False
         namespace, mark, reason = self.report.partition(b"!")
-        self.namespace = int(namespace) if namespace else None
+        self.namespace = int(namespace) if namespace else self.namespace
         self.failed = reason.decode() if mark else None
         return True
 

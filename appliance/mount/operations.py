@@ -108,7 +108,13 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     supports_dot_lookup = False
 
     def __init__(
-        self, store: Store, heads: Heads, on_ready: Callable[[], None], writable: Writable, autocommit: bool = False
+        self,
+        store: Store,
+        heads: Heads,
+        on_ready: Callable[[], None],
+        writable: Writable,
+        autocommit: bool = False,
+        on_open: Callable[[int, int, str], None] | None = None,
     ) -> None:
         super().__init__()
         self._store = store
@@ -120,6 +126,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         self.autocommit = Autocommit(self.writing.commit) if autocommit else None
         self._files: Handles[OpenFile | StagedFile] = Handles()
         self._listings: Handles[Listing] = Handles()
+        self._on_open = on_open
         self._owner = (os.getuid(), os.getgid())
 
     def init(self) -> None:
@@ -193,6 +200,8 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         if flags & _WRITING:
             raise pyfuse3.FUSEError(errno.EROFS)
         assert isinstance(node, File), f"{node} is opened as a file"
+        if self._on_open is not None:
+            self._on_open(context.pid, node.entry.line, node.entry.path)
         with self._store.snapshot() as db:
             extents = blobs.list_extents(db, self._store.blobs, node.entry.content)
         return pyfuse3.FileInfo(fh=self._files.add(OpenFile(extents)), keep_cache=True)

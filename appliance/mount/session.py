@@ -39,6 +39,8 @@ __all__ = ["Mount", "MountUnavailable", "find_problem", "open_mount"]
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+OnOpen = Callable[[int, int, str], None]
+"""Takes the number of the process that opens a file, and waits for it, the line of its version, and its path."""
 
 _MESSAGES_S = 0.2
 _COMMIT_S = 2.0
@@ -94,7 +96,13 @@ class Mount:
 
 @asynccontextmanager
 async def open_mount(
-    store: Store, directory: Path, writable: frozenset[str] = frozenset(), *, strict: bool = False, autocommit: bool = False
+    store: Store,
+    directory: Path,
+    writable: frozenset[str] = frozenset(),
+    *,
+    strict: bool = False,
+    autocommit: bool = False,
+    on_open: OnOpen | None = None,
 ) -> AsyncIterator[Mount]:
     """Show the store at `directory` from the time this is entered until it is left, whoever still uses it then.
 
@@ -103,9 +111,10 @@ async def open_mount(
 
     `writable` names branches that can be changed, as they are named in the mount, or `*` for master of every repo. What is
     staged there is committed in the end; what can not be, or not within seconds, stays staged. With `autocommit` it is
-    committed soon after each change. `strict` is Pachyderm's rule for new names.
+    committed soon after each change. `strict` is Pachyderm's rule for new names. `on_open` is told of files of commits that
+    are opened, on the mount's thread.
     """
-    wanted = Settings(writable, strict, autocommit)
+    wanted = Settings(writable, strict, autocommit, on_open)
     session = await trio.to_thread.run_sync(_start, store, directory, wanted)
     try:
         yield Mount(directory, session)
@@ -121,6 +130,7 @@ class Settings:
     writable: frozenset[str]
     strict: bool
     autocommit: bool
+    on_open: OnOpen | None
 
 
 def _start(store: Store, directory: Path, settings: Settings) -> "_Session":
@@ -284,7 +294,7 @@ class _Session:
         committing.sweep(self._store)
         writable = Writable(self._settings.writable, self._settings.strict)
         ready = partial(self._ready.set_result, None)
-        operations = Operations(self._store, self._heads, ready, writable, self._settings.autocommit)
+        operations = Operations(self._store, self._heads, ready, writable, self._settings.autocommit, self._settings.on_open)
         operations.writing.list_roots = self.list_roots
         self._operations = operations
         _init(operations, self._directory)

@@ -100,7 +100,7 @@ class Batch:
     """The datums of one worker, in turn. `doors` are those to lay them out with."""
 
     def __init__(self, doors: Doors, spec: Spec, nursery: trio.Nursery, own: Path, address: str, pace: Pace) -> None:
-        self.doors = replace(doors, open_view=partial(file_binds, doors.store))
+        self.doors = replace(doors, open_view=lambda scratch, inputs, _view: file_binds(doors.store, scratch, inputs))
         self._spec, self._nursery, self._own, self._address = spec, nursery, own, address
         self._lines = _CurrentLines(pace)
         self._process: _Process | None = None

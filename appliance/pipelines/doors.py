@@ -11,10 +11,11 @@ import trio
 
 from appliance.pipelines.datums import DatumInput
 from appliance.pipelines.environment import Sidecar
+from appliance.pipelines.openings import Openings
 from appliance.pipelines.process import Bind, Exit, ProcessSpec
 from appliance.pipelines.restarting import Tries
 from appliance.pipelines.secrets import FindSecret
-from appliance.pipelines.spec import Spec
+from appliance.pipelines.spec import Spec, View
 from appliance.pipelines.streams import OnLine, Pace
 from appliance.store import Db, Store
 from appliance.store.datums import StoredDatum
@@ -22,11 +23,13 @@ from appliance.store.jobs import Job
 
 T = TypeVar("T")
 
-OpenSidecar = Callable[[Sequence[DatumInput], int | None], AbstractAsyncContextManager[Sidecar]]
-"""Opens a job's own gateway: its S3 inputs, and the row of the datum whose output is `out` (None without)."""
+OpenSidecar = Callable[[Sequence[DatumInput], int | None, Callable[[int, str], None]], AbstractAsyncContextManager[Sidecar]]
+"""Opens a job's own gateway: its S3 inputs, the row of the datum whose output is `out` (None without), and who is told of
+objects of the inputs that are read: by the lines of their versions, and their paths."""
 
-OpenView = Callable[[Path, Sequence[DatumInput]], tuple[Bind, ...]]
-"""Prepares a datum's inputs, in a scratch directory if need be, and returns what to bind. Blocks."""
+OpenView = Callable[[Path, Sequence[DatumInput], View | None], tuple[Bind, ...]]
+"""Prepares a datum's inputs, in a scratch directory if need be, and returns what to bind. Blocks. A view that is not to be
+had is the other one; None is the appliance's."""
 
 
 class Runner(Protocol):
@@ -77,6 +80,7 @@ class Doors:
     no_pfs: str | None = None
     pfs_variable: bool = False
     tries: Tries = field(default_factory=Tries)
+    openings: Openings = field(default_factory=Openings)
 
 
 async def write(store: Store, function: Callable[[Db], T]) -> T:

@@ -40,6 +40,7 @@ class Run:
     done: trio.Event = field(default_factory=trio.Event)
     pid: int | None = None
     end: tuple[int | None, int | None] = (None, None)
+    namespace: int | None = None
     error: errors.ApplianceError | None = None
 
     def fail(self, error: errors.ApplianceError) -> None:
@@ -123,7 +124,7 @@ class Link:
         if "failed" in message:
             run.fail(not_started(message["failed"]))
         else:
-            run.end = message["status"], message["signal"]
+            run.end, run.namespace = (message["status"], message["signal"]), message["namespace"]
             run.done.set()
 
     def _lose(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import trio
@@ -12,6 +12,7 @@ from appliance.pipelines import outputs
 from appliance.pipelines.datums import Datum, datum_environment
 from appliance.pipelines.doors import Doors, Lines, Work
 from appliance.pipelines.environment import s3_environment, worker_environment
+from appliance.pipelines.openings import Opened
 from appliance.pipelines.process import Bind, Exit, ProcessSpec
 from appliance.pipelines.scratch import make_out
 from appliance.pipelines.secrets import secret_binds, secret_variables
@@ -23,7 +24,7 @@ class Place:
 
     `process` is how to run it, but for the command; `variables` are those of its environment that are the datum's own. It is
     laid out in `scratch`. `out` is what user code sees as /pfs/out, None where S3 takes its place; what is written goes to
-    the datum with the number `output_row`.
+    the datum with the number `output_row`. `opened` is what was opened of the inputs until now.
     """
 
     doors: Doors
@@ -33,6 +34,7 @@ class Place:
     scratch: Path
     out: Path | None
     output_row: int
+    opened: Opened = field(default_factory=Opened)
 
     def command(self, argv: Sequence[str], stdin: Sequence[str]) -> ProcessSpec:
         """Return how to run a command here; `stdin` is lines."""
@@ -41,7 +43,9 @@ class Place:
     async def run(self, argv: Sequence[str], stdin: Sequence[str], lines: Lines) -> Exit:
         """Run a command to its end, or to the end of a datum's time. Raises ProcessNotStarted, ProcessLost."""
         spec, runner = self.command(argv, stdin), self.doors.runner
-        return await runner.run(spec, on_line=lines, pace=lines.pace, timeout_s=self.work.spec.datum_timeout_s)
+        end = await runner.run(spec, on_line=lines, pace=lines.pace, timeout_s=self.work.spec.datum_timeout_s)
+        self.opened.update(self.doors.openings.take(end.namespace))
+        return end
 
     async def collect(self) -> None:
         """Stage what is in `out`, which is empty afterwards. Raises ApplianceError as `outputs.collect`."""
@@ -64,15 +68,17 @@ async def open_place(doors: Doors, work: Work, scratch: Path, output_row: int) -
         yield await trio.to_thread.run_sync(_make_place, doors, work, scratch, output_row, environment, variables)
         return
     s3_inputs = [item for item in work.inputs if item.s3]
-    async with doors.open_sidecar(s3_inputs, output_row if work.spec.s3_out else None) as sidecar:
+    opened = Opened()
+    async with doors.open_sidecar(s3_inputs, output_row if work.spec.s3_out else None, opened.add) as sidecar:
         variables |= s3_environment(sidecar)
-        yield await trio.to_thread.run_sync(_make_place, doors, work, scratch, output_row, environment, variables)
+        place = await trio.to_thread.run_sync(_make_place, doors, work, scratch, output_row, environment, variables)
+        yield replace(place, opened=opened)
 
 
 def _make_place(
     doors: Doors, work: Work, scratch: Path, output_row: int, environment: dict[str, str], variables: dict[str, str]
 ) -> Place:
-    binds = doors.open_view(scratch / "in", work.inputs)
+    binds = doors.open_view(scratch / "in", work.inputs, work.spec.transform.view)
     out = None
     if not work.spec.s3_out:
         out = make_out(scratch, shared=bool(work.spec.transform.user) or doors.runner.foreign)

@@ -13,7 +13,7 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +80,15 @@ class ProcessSpec:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How the command ended: an exit code or a signal, the other is None. `timed_out`: we killed it for that."""
+    """How the command ended: an exit code or a signal, the other is None. `timed_out`: we killed it for that.
+
+    `namespace` is the number of the mount namespace that it had for itself, None if it had none.
+    """
 
     status: int | None
     signal: int | None
     timed_out: bool
+    namespace: int | None = field(default=None, compare=False)
 
 
 class Launcher:
@@ -128,7 +132,7 @@ class Launcher:
                 drain.deadline = trio.current_time() + DRAIN_S
         if run.error is not None:
             raise run.error
-        return Exit(*run.end, timed_out=timed_out)
+        return Exit(*run.end, timed_out=timed_out, namespace=run.namespace)
 
     def attach(self, spec: ProcessSpec) -> tuple[tuple[str, ...], str]:
         """Return a command that does the same on the streams and the terminal of whoever executes it, and its request.

@@ -7,6 +7,7 @@ the datum says how it ended, and a crash in between means the try never was.
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -15,12 +16,14 @@ from appliance.errors import ApplianceError
 from appliance.pipelines.batching import Batch
 from appliance.pipelines.doors import Doors, Lines, Work, write
 from appliance.pipelines.link import ProcessLost, ProcessNotStarted
+from appliance.pipelines.openings import OpenedFile
 from appliance.pipelines.place import Place, open_place
 from appliance.pipelines.process import Exit
 from appliance.pipelines.scratch import emptied
 from appliance.pipelines.slots import Turn
 from appliance.pipelines.spec import Spec
-from appliance.store import Store, datums
+from appliance.store import Db, Store, datums, opened
+from appliance.store.datums import StoredDatum
 
 # A datum whose run is lost more often than this with its launcher is taken to be the reason.
 _MOST_LOST = 3
@@ -31,10 +34,11 @@ Remark = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class _Tried:
-    """What became of a try: why it failed, None if it did not, and whether `err_cmd` made up for it."""
+    """What became of a try: why it failed, None if it did not, whether `err_cmd` made up for it, and what it opened."""
 
     failure: str | None
     recovered: bool = False
+    opened: tuple[OpenedFile, ...] = ()
 
     @property
     def state(self) -> str:
@@ -107,7 +111,12 @@ async def run_datum(
         if tried.failure is None:
             break
         remark(f"datum {work.stored.id}: try {number} of {most} failed: {tried.failure}")
-    await write(doors.store, lambda db: datums.finish_datum(db, work.stored, tried.state, tried.failure or ""))
+    await write(doors.store, partial(_finish, stored=work.stored, tried=tried))
+
+
+def _finish(db: Db, stored: StoredDatum, tried: _Tried) -> None:
+    datums.finish_datum(db, stored, tried.state, tried.failure or "")
+    opened.add_opened(db, stored.row, tried.opened)
 
 
 async def _run_try(
@@ -157,9 +166,10 @@ async def _try(
         if failure is None:
             failure = await _collect(place)
         if failure is None or not (last and spec.transform.err_cmd):
-            return _Tried(failure)
+            return _Tried(failure, opened=place.opened.list())
         async with turn.slot():
-            return _Tried(failure, recovered=await _recover(place, lines, remark))
+            recovered = await _recover(place, lines, remark)
+            return _Tried(failure, recovered, place.opened.list())
 
 
 async def _run(place: Place, argv: Sequence[str], stdin: Sequence[str], lines: Lines) -> str | None:

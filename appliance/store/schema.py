@@ -620,6 +620,21 @@ def overlay_attributes(db: Database) -> None:
     db.conn.execute("CREATE INDEX overlay_nodes_same ON overlay_nodes (overlay_id, same_as) WHERE same_as IS NOT NULL")
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def opened_files(db: Database) -> None:
+    """What the doors saw a datum open of its inputs, in its last try. By names, for people to read. Exports have none."""
+    db.conn.execute(
+        """
+        CREATE TABLE opened_files (
+            datum_id INTEGER NOT NULL REFERENCES datums ON DELETE CASCADE,
+            repo TEXT NOT NULL,
+            path TEXT NOT NULL,
+            PRIMARY KEY (datum_id, repo, path)
+        ) WITHOUT ROWID
+        """
+    )
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to this code's schema. Raises Conflict, changing nothing, if it is newer."""
     db = Database(connection)

@@ -22,6 +22,7 @@ from appliance.pipelines.spec.model import (
     Spec,
     SqlDatabaseEgress,
     Transform,
+    View,
     parse_duration,
 )
 from appliance.pipelines.spec.model import Trigger as SpecTrigger
@@ -38,6 +39,7 @@ __all__ = [
     "SpecTrigger",
     "SqlDatabaseEgress",
     "Transform",
+    "View",
     "check_supported",
     "crons_of",
     "from_json",

@@ -5,7 +5,7 @@ Fields, defaults and texts are Pachyderm's (`src/pps/pps.proto`).
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import field
@@ -46,6 +46,10 @@ class SecretMount(_Model, frozen=True):
     env_var: str = ""
 
 
+View = Literal["fuse", "files"]
+"""How user code sees its inputs: through the mount, or as hard links to the stored files."""
+
+
 class Transform(_Model, frozen=True):
     """What a worker runs. `stdin` is lines; `accept_return_code` are exit codes that count as success beside 0."""
 
@@ -60,6 +64,8 @@ class Transform(_Model, frozen=True):
     user: str = ""
     working_dir: str = ""
     datum_batching: bool = False
+    # Not Pachyderm's: how user code sees its inputs, if not as the appliance would have it.
+    view: View | None = None
     image_pull_secrets: tuple[str, ...] = ()
     dockerfile: str = ""
     build: Json = None

@@ -59,6 +59,8 @@ def _parse_spec(document: dict[str, Json], *, strict: bool) -> Spec:
         raise malformed(str(error)) from None
     if not spec.name:
         raise InvalidSpec("no pipeline `name` specified")
+    if strict and spec.transform.view is not None:  # ours alone
+        raise InvalidSpec("unknown field `transform.view` in pipeline spec")
     spec = _complete(spec, strict=strict)
     check_request(spec, has_transform="transform" in fields)
     check_pipeline(spec)

@@ -1,0 +1,70 @@
+"""Which files of its inputs user code opens, as the doors see that it reads through: the mount, and its sidecar.
+
+The sidecar is one datum's. The mount only knows the number of the process that opens something, which may be gone the moment
+it has its answer; but while it waits, the mount namespace that it is in tells whose it is.
+"""
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+OpenedFile = tuple[int, str]
+"""A file by the line that its version is on, and its path."""
+
+# Of a datum that opens more, the first are known.
+_MOST_FILES = 10_000
+# Namespaces of runs that have not ended; those of somebody else's, who reads the mount too, make room for others.
+_MOST_NAMESPACES = 256
+
+
+class Opened:
+    """The files that one datum has opened. From any thread."""
+
+    def __init__(self) -> None:
+        self._files: dict[OpenedFile, None] = {}
+
+    def add(self, line: int, path: str) -> None:
+        """Note a file."""
+        if len(self._files) < _MOST_FILES:
+            self._files[line, path] = None
+
+    def update(self, other: "Opened") -> None:
+        """Note what another one has."""
+        for file in other.list():
+            self.add(*file)
+
+    def list(self) -> tuple[OpenedFile, ...]:
+        """Return the files in the order in which they were opened first."""
+        return tuple(self._files)
+
+
+class Openings:
+    """What runs that have not ended opened in the mount, by their mount namespaces. From any thread."""
+
+    def __init__(self) -> None:
+        self._own = _namespace("self")
+        self._lock = threading.Lock()
+        self._opened: OrderedDict[int, Opened] = OrderedDict()
+
+    def note(self, pid: int, line: int, path: str) -> None:
+        """Note that a process, which waits for it, opens a file."""
+        namespace = _namespace(str(pid))
+        if namespace in (None, self._own):
+            return
+        with self._lock:
+            opened = self._opened.setdefault(namespace, Opened())
+            if len(self._opened) > _MOST_NAMESPACES:
+                self._opened.popitem(last=False)
+        opened.add(line, path)
+
+    def take(self, namespace: int | None) -> Opened:
+        """Return what was opened in a namespace, which is no more."""
+        with self._lock:
+            return (self._opened.pop(namespace, None) if namespace is not None else None) or Opened()
+
+
+def _namespace(pid: str) -> int | None:
+    try:
+        return Path(f"/proc/{pid}/ns/mnt").stat().st_ino
+    except OSError:  # it is gone, or not for us to look at
+        return None
