@@ -35,6 +35,8 @@ from appliance.store import (
     commits,
     completing,
     datums,
+    discarding,
+    jobs,
     outputs,
     pipelines,
     running,
@@ -47,6 +49,7 @@ from appliance.store.snapshots import Entry, Kind
 log = logging.getLogger(__name__)
 
 _BATCH = 500
+_STEP = 5000
 # Each page of the output costs a look at all datums, so there should be few of them.
 _OUTPUT_PAGE = 5000
 # Commands at a time: more than cores, for many wait for something else, but not as many as anybody may ask for.
@@ -77,6 +80,7 @@ async def run_job(doors: Doors, egress: Egress, row: int) -> None:
     Raises ApplianceError if not even its failure can be written down.
     """
     try:
+        await trio.to_thread.run_sync(_clean_up, doors.store, row)
         job = await write(doors.store, lambda db: running.begin_job(db, row))
     except JobNotFound:
         return
@@ -91,6 +95,18 @@ async def run_job(doors: Doors, egress: Egress, row: int) -> None:
             with trio.CancelScope(shield=True):  # what user code said while it was being stopped is the most wanted
                 await logs.flush()
         nursery.cancel_scope.cancel()
+
+
+def _clean_up(store: Store, row: int) -> None:
+    """Remove bit by bit what a killed run of a job left half done, so that taking it up again is a small write."""
+    with store.snapshot() as db:
+        half_done = datums.list_half_done(db, row)
+        was_listing = jobs.get_by_row(db, row).state == "starting"
+    for datum in half_done:
+        while store.write(partial(discarding.remove_files, datum_row=datum, limit=_STEP)):
+            pass
+    while was_listing and store.write(partial(datums.remove_list, row=row, limit=_STEP)):
+        pass
 
 
 async def _run_to_end(doors: Doors, egress: Egress, job: Job, logs: LogBuffer) -> None:

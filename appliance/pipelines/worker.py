@@ -22,11 +22,13 @@ from appliance.pipelines.process import Exit
 from appliance.pipelines.scratch import emptied
 from appliance.pipelines.slots import Turn
 from appliance.pipelines.spec import Spec
-from appliance.store import Db, Store, datums, opened
+from appliance.store import Db, Store, datums, discarding, opened
 from appliance.store.datums import StoredDatum
 
 # A datum whose run is lost more often than this with its launcher is taken to be the reason.
 _MOST_LOST = 3
+# Files that are removed in a write.
+_STEP = 5000
 
 Remark = Callable[[str], None]
 """Takes a line of our own for the job's log."""
@@ -111,7 +113,17 @@ async def run_datum(
         if tried.failure is None:
             break
         remark(f"datum {work.stored.id}: try {number} of {most} failed: {tried.failure}")
+        await trio.to_thread.run_sync(_clear, doors.store, work.stored.row)
     await write(doors.store, partial(_finish, stored=work.stored, tried=tried))
+
+
+def _clear(store: Store, row: int) -> None:
+    """Remove what a failed try has staged, bit by bit, so that what comes next is a small write."""
+    with store.snapshot() as db:
+        if not discarding.has_files(db, row):
+            return
+    while store.write(partial(discarding.remove_files, datum_row=row, limit=_STEP)):
+        pass
 
 
 def _finish(db: Db, stored: StoredDatum, tried: _Tried) -> None:

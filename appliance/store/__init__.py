@@ -27,6 +27,7 @@
     holds        whose hands blob files are in
     checking     the checker: consistency (rows), bytecheck (bytes), damage, findings
     pipelines    specs and versions as rows
+    discarding   removing what datums staged and what became nothing; opened: which files they opened
     burying      deleting pipelines and jobs, of which the collector removes the rows
     jobs         jobs as they are read; running, datums, outputs, completing, logs: their life, parts and traces
 

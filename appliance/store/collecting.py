@@ -13,7 +13,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from appliance.store import Store, burying
+from appliance.store import Store, burying, discarding
 from appliance.store.database import Db
 from appliance.store.findings import Step
 from appliance.store.holds import Digest
@@ -74,6 +74,7 @@ class Collector:
     def _steps(self) -> Iterator[Step]:
         before = self._database_bytes()
         yield from self._remove_buried()
+        yield from self._remove_discarded()
         yield from self._remove_repos()
         yield from self._remove_stale_puts()
         yield from self._remove_lists()
@@ -89,6 +90,12 @@ class Collector:
         while self._store.write(lambda db: burying.remove_buried(db, _REMOVED)):
             removed += _REMOVED
             yield Step("rows of deleted pipelines and jobs", removed, removed)
+
+    def _remove_discarded(self) -> Iterator[Step]:
+        removed = 0
+        while self._store.write(lambda db: discarding.remove_discarded(db, _REMOVED)):
+            removed += _REMOVED
+            yield Step("outputs of datums that failed", removed, removed)
 
     def _remove_repos(self) -> Iterator[Step]:
         with self._store.snapshot() as db:

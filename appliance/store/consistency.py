@@ -335,6 +335,7 @@ _DATUMS = (
     SELECT 'stale datum ' || lower(hex(d.datum_id)) || ' had file ' || f.path FROM datums d
     JOIN datum_files f ON f.datum_id = d.id
     WHERE {_DATUM} AND d.state NOT IN ('running', 'success') AND d.output_of IS NOT d.id
+    AND NOT EXISTS (SELECT 1 FROM discarded x WHERE x.datum_id = d.id)
     """,
     *_contents(
         "'file ' || f.path || ' of datum ' || lower(hex(d.datum_id))",

@@ -10,15 +10,30 @@ from appliance.errors import DatumNotFound, FileNotFound, JobNotFound, NotWritab
 from appliance.store import blobs, files, snapshots
 from appliance.store.blobs import Content
 from appliance.store.database import Db
+from appliance.store.discarding import clear, discard
 from appliance.store.jobs import Job
 
 
 def drop_half_done(db: Db, row: int) -> None:
     """Put datums that were running back to waiting, with nothing staged; what still arrives for them is refused."""
-    running = "SELECT id FROM datums WHERE job_id = ? AND state = 'running' AND position >= 0"
-    db.execute(f"DELETE FROM datum_files WHERE datum_id IN ({running})", (row,))
-    db.execute(f"DELETE FROM uploads WHERE target IN (SELECT 'datum/' || id FROM ({running}))", (row,))
-    db.execute("UPDATE datums SET state = 'waiting' WHERE job_id = ? AND state = 'running' AND position >= 0", (row,))
+    for datum in list_half_done(db, row):
+        db.execute("UPDATE datums SET state = 'waiting' WHERE id = ?", (datum,))
+        discard(db, datum)
+
+
+def list_half_done(db: Db, row: int) -> list[int]:
+    """Return the rows of a job's datums that are running."""
+    sql = "SELECT id FROM datums WHERE job_id = ? AND state = 'running' AND position >= 0"
+    return [datum for (datum,) in db.execute(sql, (row,))]
+
+
+def remove_list(db: Db, row: int, limit: int) -> bool:
+    """Remove up to so many datums of a job that was killed while they were listed; tell whether there may be more."""
+    sql = """
+        DELETE FROM datums WHERE id IN (
+            SELECT d.id FROM datums d JOIN jobs j ON j.id = d.job_id WHERE j.id = ? AND j.state = 'starting' LIMIT ?)
+    """
+    return db.execute(sql, (row, limit)).rowcount == limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +143,7 @@ def start_try(db: Db, datum_row: int) -> int:
         raise JobNotFound("the job was deleted")
     if found[0] is not None:
         raise NotWritable("the job has ended")
-    db.execute("DELETE FROM datum_files WHERE datum_id = ?", (datum_row,))
-    db.execute("DELETE FROM uploads WHERE target = ?", (f"datum/{datum_row}",))
+    clear(db, datum_row)
     sql = """
         UPDATE datums SET state = 'running', tries = tries + 1, started_ns = coalesce(started_ns, ?) WHERE id = ?
         RETURNING tries
@@ -192,7 +206,7 @@ def finish_datum(db: Db, datum: StoredDatum, state: str, reason: str = "") -> No
     """
     check_writable(db, datum.row)
     if state != "success":
-        db.execute("DELETE FROM datum_files WHERE datum_id = ?", (datum.row,))
+        discard(db, datum.row)
     sql = "UPDATE datums SET state = ?, reason = ?, finished_ns = ?, output_of = ? WHERE id = ?"
     output = datum.row if state == "success" else None
     db.execute(sql, (state, reason, time.time_ns(), output, datum.row))

@@ -635,6 +635,12 @@ def opened_files(db: Database) -> None:
     )
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def discarded(db: Database) -> None:
+    """Datums that have not succeeded and still have staged files, which wait for the collector."""
+    db.conn.execute("CREATE TABLE discarded (datum_id INTEGER PRIMARY KEY REFERENCES datums ON DELETE CASCADE)")
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to this code's schema. Raises Conflict, changing nothing, if it is newer."""
     db = Database(connection)

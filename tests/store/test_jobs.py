@@ -1,6 +1,7 @@
 """Jobs and datums as rows: claimed, restarted, joined into an output commit."""
 
 import pytest
+from store.checks import check
 from store.helpers import (
     claim,
     commit_of,
@@ -348,6 +349,41 @@ def test_failed_job_keeps_nothing_of_a_datum_in_the_middle(edges: Store) -> None
     edges.write(lambda db: running.fail_job(db, stored.job_row, "killed", "stopped"))
     with edges.snapshot() as db:
         assert db.value("SELECT count(*) FROM datum_files") == 0
+
+
+def stage_many(store: Store, row: int) -> None:
+    """Stage more than is removed at once."""
+    content = keep(store, b"1")
+    paths = [f"/{number}" for number in range(2500)]
+    store.write(lambda db: [datums.put_datum_file(db, row, path, snapshots.Kind.FILE, content) for path in paths])
+
+
+def count_staged(store: Store) -> int:
+    with store.snapshot() as db:
+        return int(db.value("SELECT count(*) FROM datum_files"))
+
+
+def test_of_much_that_a_killed_job_had_written_the_collector_removes_the_rest(edges: Store) -> None:
+    stored = started(edges)
+    stage_many(edges, stored.row)
+    edges.write(lambda db: running.fail_job(db, stored.job_row, "killed", "stopped"))
+    assert 0 < count_staged(edges) < 2500
+    check(edges)
+    collect(edges)
+    assert count_staged(edges) == 0
+
+
+def test_next_try_begins_with_nothing_however_much_there_was(edges: Store) -> None:
+    stored = started(edges)
+    stage_many(edges, stored.row)
+    edges.write(lambda db: running.begin_job(db, stored.job_row))
+    assert 0 < count_staged(edges) < 2500
+    edges.write(lambda db: datums.start_try(db, stored.row))
+    collect(edges)
+    assert count_staged(edges) == 0
+    stage_many(edges, stored.row)
+    collect(edges)
+    assert count_staged(edges) == 2500
 
 
 def test_datum_is_found_by_its_id(edges: Store) -> None:
