@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_external
+import bench_mount
 import bench_pipelines
 import bench_store
 import boto3
@@ -778,6 +779,7 @@ TABLES: dict[str, tuple[str, Callable[[argparse.Namespace, Path], dict[str, Any]
     "s3": ("the S3 gateway beside moto's server and rclone serve s3", run_s3),
     "large": ("objects of 4 and 5 GiB, and the memory they take", run_large),
     "external": ("other stores' objects coming in and going out, beside rclone and aws", bench_external.measure),
+    "mount": ("the mount beside an ordinary directory, s3fs and rclone", bench_mount.measure),
     "pipelines": ("what datums cost beside their commands", bench_pipelines.measure),
     "store": ("the store with a million files beside one with few", bench_store.measure),
 }
@@ -794,6 +796,8 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
         table.add_argument("--quick", action="store_true", help="less of everything: to see that it works")
         table.add_argument("--json", type=Path, metavar="FILE", help="write the raw numbers to FILE")
         table.add_argument("--directory", type=Path, metavar="DIR", help="where the servers keep their data for the while")
+        if name == "mount":
+            bench_mount.add_options(table)
     return parser.parse_args(arguments)
 
 

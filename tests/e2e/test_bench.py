@@ -1,6 +1,7 @@
 """`scripts/bench` runs and leaves nothing behind. What it measures is not for tests to judge."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from appliance.mount import mountpoint
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "bench.py"
 ROWS = [
@@ -74,6 +77,25 @@ def test_the_table_of_other_stores_has_both_ways(scratch: Path) -> None:
     for row in ("in: 50 objects", "in: one of 16 MiB", "out: 50 objects", "out: one of 16 MiB", "memory above idle"):
         assert row in done.stdout
     assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ("s3fs", "fusermount3"))), reason="s3fs or fusermount3 is not installed")
+def test_the_mount_table_has_every_part(scratch: Path) -> None:
+    if problem := mountpoint.find_problem(scratch):
+        pytest.skip(problem)
+    numbers = scratch / "numbers.json"
+    command = [sys.executable, str(SCRIPT), "mount", "--quick", "--rounds", "1", "--json", str(numbers)]
+    done = subprocess.run([*command, "--directory", str(scratch)], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(numbers.read_text())
+    assert {part: len(rows) for part, rows in found.items()} == {
+        "Reading": 16,
+        "Writing": 5,
+        "commit": 2,
+        "First touch": 8,
+        "stat": 6,
+    }
+    assert [left.name for left in scratch.iterdir()] == ["numbers.json"]
 
 
 def test_an_interrupted_run_leaves_nothing_behind(scratch: Path) -> None:
