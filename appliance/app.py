@@ -130,7 +130,11 @@ async def _open_mount(
     from appliance.mount.session import open_mount
 
     try:
-        options: dict[str, Any] = {"strict": config.strict, "autocommit": config.autocommit, "on_open": openings.note}
+        options: dict[str, Any] = {
+            "strict": config.strict,
+            "autocommit": config.autocommit,
+            "find_reader": openings.find_reader,
+        }
         opening = open_mount(store, config.mount, config.writable, **options)
         mount = await stack.enter_async_context(opening)
     except ApplianceError as error:

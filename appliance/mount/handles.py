@@ -7,17 +7,21 @@ and rows meanwhile, it reads the same bytes.
 import os
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, count
 from pathlib import Path
 from typing import Generic, NewType, TypeVar
 
 from appliance.errors import StoreDamaged
-from appliance.mount.nodes import Directory, Place, Root, View
+from appliance.mount.nodes import Directory, Page, Place, Root, View
 from appliance.store.blobs import Extent
 
 Handle = NewType("Handle", int)
 T = TypeVar("T")
+FindReader = Callable[[int], Callable[[int, str], None] | None]
+"""Takes the number of a process that opens a file, and waits for it. Returns what takes the line of the file's version, and
+its path; None if nobody wants to know.
+"""
 
 # A multipart upload may have 10,000 parts, a process perhaps 1,024 descriptors.
 _DESCRIPTORS = 16
@@ -116,14 +120,52 @@ class OpenFile:
             os.close(self._descriptors.popitem()[1])
 
 
-class Listing:
-    """How far a reader of a directory has come. An offset counts the entries before it.
+class SmallFile:
+    """The bytes of a file version that are in memory because there are few."""
 
-    Only the last reply is remembered, whatever the size of the directory. The kernel goes on from its end, from within it
-    if the program's buffer was full first, or from 0; for other places (seekdir) entries have to be counted again.
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        """Return the bytes from `offset` on, fewer at the end of the file."""
+        return self._data[offset : offset + size_bytes]
+
+    def close(self) -> None:
+        """Do nothing: there is nothing but memory."""
+
+
+class PagedListing:
+    """How far a reader of a directory of a commit has come. An offset counts the entries before it.
+
+    Only one page is kept, whatever the size of the directory. No reply goes beyond it: the kernel goes on from the end of
+    the last reply, from within it if the program's buffer was full first, or from 0; for other places (seekdir) pages are
+    read again from the beginning.
     """
 
-    def __init__(self, directory: Root | View | Directory | Place) -> None:
+    def __init__(self, directory: Directory) -> None:
+        self.directory = directory
+        self._first = 0
+        self._page: Page | None = None
+
+    def find(self, offset: int) -> tuple[Page, int] | None:
+        """Return the page that `offset` is in, or at the end of, and where in it; None if it is not known."""
+        page, index = self._page, offset - self._first
+        return (page, index) if page is not None and 0 <= index <= len(page.items) else None
+
+    def keep(self, page: Page, first: int) -> None:
+        """Keep a page that begins at an offset instead of the one before."""
+        self._page, self._first = page, first
+
+
+class Listing:
+    """The same for what is made as it is read: the top, and directories that can be written to.
+
+    Only the last reply is remembered, and for places that are not in it entries have to be counted again.
+    """
+
+    def __init__(self, directory: Root | View | Place) -> None:
         self.directory = directory
         self._first = 0
         self._marks: list[str] = []

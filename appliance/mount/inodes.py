@@ -4,17 +4,24 @@ import hashlib
 from collections.abc import Callable
 from typing import NewType
 
-from appliance.mount.nodes import Key, Node, Root
+from appliance.mount.nodes import File, Key, Node, Root
 
 Inode = NewType("Inode", int)
 
 ROOT = Inode(1)
 _FIRST = 2
 _BITS = 62
+_MASK = (1 << _BITS) - 1
+_ODD = 0x9E3779B97F4A7C15  # of the golden ratio: rows that follow each other get numbers far apart
 
 
 def hash_key(key: Key) -> int:
     """Return the number that a node wants, from 0 to 2^62: the same in every run."""
+    if len(key) == 2:  # a file: a listing makes a thousand of them in a millisecond or two
+        row, modified_ns = key
+        assert isinstance(row, int)
+        assert isinstance(modified_ns, int)
+        return (row * _ODD + modified_ns) & _MASK
     digest = hashlib.blake2b(repr(key).encode(errors="surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> (64 - _BITS)
 
@@ -65,6 +72,19 @@ class Inodes:
                 self._displaced[node.key] = number
         held.lookups += 1
 
+    def hold_file(self, file: File) -> Inode:
+        """Note that the kernel is given a file once more, and return its number: what it costs to list one."""
+        wanted = Inode(((file.row * _ODD + file.modified_ns) & _MASK) + _FIRST)
+        held = self._held.get(wanted)
+        if (held is not None and held.node != file) or (self._displaced and file.key in self._displaced):
+            wanted = self.number(file)
+            self.hold(wanted, file)
+            return wanted
+        if held is None:
+            held = self._held[wanted] = _Held(file)
+        held.lookups += 1
+        return wanted
+
     def forget(self, number: Inode, lookups: int) -> Node | None:
         """Take back that many of them; after the last one the number may mean something else, and its node is returned."""
         held = self._held[number]
@@ -72,7 +92,8 @@ class Inodes:
         if held.lookups > 0 or number == ROOT:
             return None
         del self._held[number]
-        self._displaced.pop(held.node.key, None)
+        if self._displaced:
+            self._displaced.pop(held.node.key, None)
         return held.node
 
     def get(self, number: Inode) -> Node:

@@ -13,16 +13,18 @@ up each time it is asked: rows can be used again after a repo is deleted, and an
 same commit.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from appliance.errors import BranchNotFound, CommitNotFound, InvalidName, InvalidRequest, NotFound
+from appliance.errors import BranchNotFound, CommitNotFound, FileNotFound, InvalidName, InvalidRequest, NotFound
 from appliance.mount.tops import Top, is_within, parse_top
 from appliance.names import CommitId
-from appliance.store import blobs, listings, repos, snapshots
+from appliance.store import blobs, listings, pages, repos, snapshots
 from appliance.store.commits import get_commit, get_repo_id
 from appliance.store.database import Db
 from appliance.store.overlays import Origin
+from appliance.store.pages import Item
 from appliance.store.snapshots import EMPTY, Entry, Snapshot
 
 Key = tuple[str | int, ...]
@@ -94,16 +96,22 @@ class Directory:
         return self.top.repo
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """A version of a file, shared by all commits that have it."""
+class File(NamedTuple):
+    """A version of a file, shared by all commits that have it: the number of its row, and what it is asked for most.
 
-    entry: Entry
+    There are as many as the kernel knows names, and in a listing each costs what it takes to make one.
+    """
+
+    row: int
+    modified_ns: int
+    size_bytes: int
+    entry: Entry | None = None
+    """All of it, of what is in no row."""
 
     @property
     def key(self) -> Key:
         """What makes a node the same node: the row alone may be used again after its version was overwritten."""
-        return (self.entry.row, self.entry.modified_ns)
+        return (self.row, self.modified_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +146,30 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Child:
-    """A name in a directory. A listing goes on behind `mark`."""
+class Page:
+    """Some names in a directory, in their order, up to its end if it `is_last`.
 
-    name: str
-    mark: str
-    found: Found
+    `is_fixed`: they and what they lead to never change. `modified_ns` is that of all directories among them.
+    """
+
+    directory: Directory
+    items: Sequence[Item]
+    is_last: bool
+    is_fixed: bool
+    modified_ns: int
+
+    def find(self, item: Item) -> Found:
+        """Return what one of its names leads to."""
+        if item.mark.endswith("/"):
+            path = _join(self.directory.path, item.mark[:-1])
+            below = Directory(self.directory.top, self.directory.commit, path)
+            return Found(below, self.modified_ns, name_lasts=self.is_fixed, attributes_last=self.is_fixed)
+        return Found(self.file(item), item.modified_ns, name_lasts=self.is_fixed)
+
+    @staticmethod
+    def file(item: Item) -> File:
+        """Return what a file's name leads to."""
+        return File(item.row, item.modified_ns, item.size_bytes, item.entry)
 
 
 def describe(db: Db, node: Fixed) -> Found:
@@ -153,7 +179,7 @@ def describe(db: Db, node: Fixed) -> Found:
     if isinstance(node, Root):
         return Found(node, node.modified_ns)
     if isinstance(node, File):
-        return Found(node, node.entry.modified_ns)
+        return Found(node, node.modified_ns)
     return _describe_directory(db, node, _open(db, node))
 
 
@@ -172,9 +198,45 @@ def find_child(db: Db, parent: Root | View | Directory, name: bytes) -> Found | 
     return _find_top(db, top) if top is not None else None
 
 
-def iter_children(db: Db, parent: Root | View | Directory, after: str) -> Generator[Child, None, None]:
-    """Yield what a directory lists behind the mark `after`, always in the same order. Raises NotFound as `describe`."""
-    return _iter_below(db, parent, after) if isinstance(parent, Directory) else _iter_tops(db, parent, after)
+def iter_tops(db: Db, parent: Root | View, after: str) -> Iterator[tuple[str, Found]]:
+    """Yield what is listed at the top behind the name `after`, in the order of names."""
+    if isinstance(parent, View) and parent.tops:
+        names = sorted(top.repo for top in parent.tops)
+    else:
+        names = sorted(repo.name for repo in repos.iter_repos(db))
+    for name in names:
+        found = find_child(db, parent, name.encode()) if name > after else None
+        if found is not None:
+            yield name, found
+
+
+def read_page(db: Db, directory: Directory, start: str, limit: int) -> Page:
+    """Return up to `limit` names of a directory from `start` on. Raises NotFound as `describe`."""
+    return _read_page(db, directory, _open(db, directory), start, limit)
+
+
+def find_fixed_page(db: Db, directory: Directory, start: str, limit: int) -> Page | None:
+    """Return the same of a directory that never changes; None for another. Raises NotFound as `describe`."""
+    snapshot = _open(db, directory)
+    is_open = snapshot.commit is not None and snapshot.commit.finished_ns is None
+    return None if is_open or snapshot.is_made_up else _read_page(db, directory, snapshot, start, limit)
+
+
+def _read_page(db: Db, directory: Directory, snapshot: Snapshot, start: str, limit: int) -> Page:
+    described = _describe_directory(db, directory, snapshot)
+    is_fixed = described.attributes_last and not snapshot.is_made_up
+    if is_within(directory.path, directory.top.path):
+        items = pages.read_page(db, snapshot, directory.path, start, limit)
+        return Page(directory, items, len(items) < limit, is_fixed, described.modified_ns)
+    return Page(directory, _list_above(db, directory, snapshot, start), True, is_fixed, described.modified_ns)
+
+
+def get_entry(db: Db, file: File) -> Entry:
+    """Return what the store says of a version of a file. Raises FileNotFound if it is gone."""
+    entry = file.entry or snapshots.find_row(db, file.row, file.modified_ns)
+    if entry is None:
+        raise FileNotFound("this version of the file was overwritten")
+    return entry
 
 
 def resolve(db: Db, top: Top) -> CommitId | None:
@@ -188,7 +250,7 @@ def list_attributes(db: Db, node: Fixed) -> Mapping[bytes, bytes]:
     A file's commit is the one that made this version of it.
     """
     if isinstance(node, File):
-        return list_file_attributes(db, node.entry)
+        return list_file_attributes(db, get_entry(db, node))
     if isinstance(node, Directory) and node.commit is not None:
         return {b"user.pfs.commit": node.commit.encode()}
     return {}
@@ -225,7 +287,12 @@ def _describe_directory(db: Db, directory: Directory, snapshot: Snapshot) -> Fou
 
 def _describe_file(entry: Entry, snapshot: Snapshot) -> Found:
     is_open = snapshot.commit is not None and snapshot.commit.is_open
-    return Found(File(entry), entry.modified_ns, name_lasts=not is_open and not snapshot.is_made_up)
+    lasts = not is_open and not snapshot.is_made_up
+    return Found(_file_of(entry, snapshot), entry.modified_ns, name_lasts=lasts)
+
+
+def _file_of(entry: Entry, snapshot: Snapshot) -> File:
+    return File(entry.row, entry.modified_ns, entry.content.size_bytes, entry if snapshot.is_made_up else None)
 
 
 def _find_top(db: Db, top: Top) -> Found | None:
@@ -268,33 +335,13 @@ def _join(directory: str, name: str) -> str:
     return f"{directory.rstrip('/')}/{name}"
 
 
-def _iter_tops(db: Db, parent: Root | View, after: str) -> Generator[Child, None, None]:
-    if isinstance(parent, View) and parent.tops:
-        names = sorted(top.repo for top in parent.tops)
-    else:
-        names = sorted(repo.name for repo in repos.iter_repos(db))
-    for name in names:
-        found = find_child(db, parent, name.encode()) if name > after else None
-        if found is not None:
-            yield Child(name, name, found)
-
-
-def _iter_below(db: Db, parent: Directory, after: str) -> Generator[Child, None, None]:
-    snapshot = _open(db, parent)
-    if not is_within(parent.path, parent.top.path):
-        yield from _iter_above(db, parent, snapshot, after)
-        return
-    for child in listings.iter_children(db, snapshot, parent.path, after=after):
-        if child.entry is not None:
-            yield Child(child.name, child.name, _describe_file(child.entry, snapshot))
-        else:
-            directory = Directory(parent.top, parent.commit, _join(parent.path, child.name))
-            yield Child(child.name, child.name + "/", _describe_directory(db, directory, snapshot))
-
-
-def _iter_above(db: Db, parent: Directory, snapshot: Snapshot, after: str) -> Generator[Child, None, None]:
-    """Yield the one name in a directory above the path that is shown."""
+def _list_above(db: Db, parent: Directory, snapshot: Snapshot, start: str) -> list[Item]:
+    """Return the one name in a directory above the path that is shown."""
     name = parent.top.path[len(parent.path.rstrip("/")) + 1 :].partition("/")[0]
-    found = _find(db, parent, snapshot, _join(parent.path, name)) if not after else None
-    if found is not None:
-        yield Child(name, name, found)
+    found = _find(db, parent, snapshot, _join(parent.path, name)) if start <= name else None
+    if found is None:
+        return []
+    node = found.node
+    if not isinstance(node, File):
+        return [Item(name + "/", 0, 0, 0)]
+    return [Item(name, node.size_bytes, node.modified_ns, node.row, node.entry)]

@@ -12,29 +12,32 @@ import os
 import stat
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, NoReturn, TypeVar
 
 import pyfuse3
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, FileNotFound
 from appliance.mount import nodes
 from appliance.mount.autocommit import Autocommit
 from appliance.mount.errnos import errno_of
 from appliance.mount.forgotten import iter_names
-from appliance.mount.handles import Handle, Handles, Listing, OpenFile
+from appliance.mount.handles import FindReader, Handle, Handles, Listing, OpenFile, PagedListing, SmallFile
 from appliance.mount.heads import Heads, Name
 from appliance.mount.inodes import Inode, Inodes
-from appliance.mount.nodes import Child, Directory, File, Found, Node, Place, Root, View
+from appliance.mount.known import Known
+from appliance.mount.nodes import Directory, File, Found, Node, Page, Place, Root, View
 from appliance.mount.permissions import Change
 from appliance.mount.places import Shown
 from appliance.mount.staged import StagedFile
 from appliance.mount.tops import Top
 from appliance.mount.trees import caller_of
 from appliance.mount.writing import Writable, Writing
-from appliance.store import Db, Store, blobs
+from appliance.store import Db, Store, blobs, contents
+from appliance.store.pages import behind
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,9 @@ _FOR_EVER_S = 365 * 86_400
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND | os.O_CREAT
 _BLOCK_BYTES = 512
 _NAME_BYTES = 255
+# Names read at a time in a listing: some 200 go into a reply.
+_PAGE = 1000
+_ANY_FILE = File(0, 0, 0)
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EINVAL)
 
 
@@ -114,7 +120,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         on_ready: Callable[[], None],
         writable: Writable,
         autocommit: bool = False,
-        on_open: Callable[[int, int, str], None] | None = None,
+        find_reader: FindReader | None = None,
     ) -> None:
         super().__init__()
         self._store = store
@@ -122,11 +128,12 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         self._on_ready = on_ready
         self._inodes = Inodes(Root(time.time_ns()))
         self._views: dict[int, View] = {}
+        self.known = Known()
         self.writing = Writing(store, writable, self._inodes)
         self.autocommit = Autocommit(self.writing.commit) if autocommit else None
-        self._files: Handles[OpenFile | StagedFile] = Handles()
-        self._listings: Handles[Listing] = Handles()
-        self._on_open = on_open
+        self._files: Handles[OpenFile | SmallFile | StagedFile] = Handles()
+        self._listings: Handles[Listing | PagedListing] = Handles()
+        self._find_reader = find_reader
         self._owner = (os.getuid(), os.getgid())
 
     def init(self) -> None:
@@ -164,17 +171,38 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         directory = self._get_directory(parent)
         if isinstance(directory, Place):
             self.writing.check_search(directory, caller_of(context))
+        if isinstance(directory, Directory) and (told := self._find_known(parent, directory, name)) is not None:
+            return self._tell(told)
         with self._answering(directory), self._store.snapshot() as db:
             found = self._find(db, directory, name)
             if found is None:
                 raise pyfuse3.FUSEError(errno.ENOENT)
             return self._tell(found)
 
+    def _find_known(self, number: Inode, directory: Directory, name: bytes) -> Found | None:
+        """Return what a name leads to if looking there tells. Raises ENOENT if that tells that there is nothing."""
+        try:
+            text = name.decode()
+        except UnicodeDecodeError:
+            raise pyfuse3.FUSEError(errno.ENOENT) from None
+        told = self.known.find(number, text)
+        if told is None:
+            with self._store.snapshot() as db:
+                told = self.known.look(number, text, partial(nodes.find_fixed_page, db, directory))
+        if told is None:
+            return None
+        page, item = told
+        if item is None:
+            raise pyfuse3.FUSEError(errno.ENOENT)
+        return page.find(item)
+
     async def forget(self, numbers: Iterable[tuple[Inode, int]]) -> None:
         for number, lookups in numbers:
             node = self._inodes.forget(number, lookups)
-            if isinstance(node, Directory) and node.path == "/":
-                self._heads.drop(node)
+            if isinstance(node, Directory):
+                self.known.forget(number)
+                if node.path == "/":
+                    self._heads.drop(node)
 
     async def getattr(self, number: Inode, _context: object) -> pyfuse3.EntryAttributes:
         node = self._inodes.get(number)
@@ -200,11 +228,26 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         if flags & _WRITING:
             raise pyfuse3.FUSEError(errno.EROFS)
         assert isinstance(node, File), f"{node} is opened as a file"
-        if self._on_open is not None:
-            self._on_open(context.pid, node.entry.line, node.entry.path)
-        with self._store.snapshot() as db:
-            extents = blobs.list_extents(db, self._store.blobs, node.entry.content)
-        return pyfuse3.FileInfo(fh=self._files.add(OpenFile(extents)), keep_cache=True)
+        self._note_opened(node, context.pid)
+        data = self._store.look(lambda db: contents.find_small(db, node.row, node.modified_ns))
+        opened = SmallFile(data) if data is not None else self._open_extents(node)
+        return pyfuse3.FileInfo(fh=self._files.add(opened), keep_cache=True)
+
+    def _note_opened(self, node: File, pid: int) -> None:
+        """Say what is opened, if it is somebody's of whom that is to be known."""
+        reader = self._find_reader(pid) if self._find_reader is not None else None
+        if reader is not None:
+            with self._store.snapshot() as db, suppress(FileNotFound):
+                entry = nodes.get_entry(db, node)
+                reader(entry.line, entry.path)
+
+    def _open_extents(self, node: File) -> OpenFile:
+        try:
+            with self._store.snapshot() as db:
+                extents = blobs.list_extents(db, self._store.blobs, nodes.get_entry(db, node).content)
+        except FileNotFound:
+            raise pyfuse3.FUSEError(errno.ESTALE) from None  # has the kernel ask what the name leads to now
+        return OpenFile(extents)
 
     async def read(self, handle: Handle, offset: int, size_bytes: int) -> bytes:
         return self._files.get(handle).read(offset, size_bytes)
@@ -222,10 +265,52 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         directory = self._get_directory(number)
         if isinstance(directory, Place):
             self.writing.check_access(directory, os.R_OK, caller_of(context))
-        return self._listings.add(Listing(directory))
+        return self._listings.add(PagedListing(directory) if isinstance(directory, Directory) else Listing(directory))
 
     async def readdir(self, handle: Handle, offset: int, token: pyfuse3.ReaddirToken) -> None:
         listing = self._listings.get(handle)
+        if isinstance(listing, PagedListing):
+            self._list_page(listing, offset, token)
+        else:
+            self._list(listing, offset, token)
+
+    def _list_page(self, listing: PagedListing, offset: int, token: pyfuse3.ReaddirToken) -> None:
+        page, index = listing.find(offset) or self._seek(listing, offset)
+        if index == len(page.items) and not page.is_last:
+            page, index = self._read_page(listing, page, offset), 0
+        file = self._describe(Found(_ANY_FILE, 0, name_lasts=page.is_fixed))
+        for item in islice(page.items, index, None):
+            offset += 1
+            mark, file.st_size, modified_ns, row, _ = item
+            if row:
+                file.st_ino = number = self._inodes.hold_file(page.file(item))
+                file.st_blocks = -(-item.size_bytes // _BLOCK_BYTES)
+                file.st_atime_ns = file.st_ctime_ns = file.st_mtime_ns = modified_ns
+                told = pyfuse3.readdir_reply(token, mark.encode(), file, offset)
+            else:
+                entry = self._tell(page.find(item))
+                number = entry.st_ino
+                told = pyfuse3.readdir_reply(token, mark[:-1].encode(), entry, offset)
+            if not told:
+                self._inodes.forget(number, 1)
+                return
+
+    def _read_page(self, listing: PagedListing, before: Page | None, first: int) -> Page:
+        start = behind(before.items[-1].mark) if before is not None and before.items else ""
+        with self._store.snapshot() as db:
+            page = nodes.read_page(db, listing.directory, start, _PAGE)
+        listing.keep(page, first)
+        return page
+
+    def _seek(self, listing: PagedListing, offset: int) -> tuple[Page, int]:
+        """Read pages from the beginning until there is the one that an offset is in."""
+        first, page = 0, self._read_page(listing, None, 0)
+        while offset - first > len(page.items) and not page.is_last:
+            first += len(page.items)
+            page = self._read_page(listing, page, first)
+        return page, offset - first
+
+    def _list(self, listing: Listing, offset: int, token: pyfuse3.ReaddirToken) -> None:
         mark = listing.find_mark(offset)
         listing.begin(offset)
         directory = listing.directory
@@ -253,7 +338,9 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         return answer
 
     async def getxattr(self, number: Inode, name: bytes, _context: object) -> bytes:
-        # Programs ask for access control lists and capabilities all the time.
+        # Programs ask for access control lists and capabilities all the time; told that there are none, `ls` does so once.
+        if not name.startswith(b"user."):
+            raise pyfuse3.FUSEError(errno.EOPNOTSUPP)
         if name.startswith(b"user.pfs."):
             attributes = self._list_attributes(number)
             if name in attributes:
@@ -416,17 +503,14 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         return nodes.describe(db, view) if view is not None else None
 
     def _iter_children(
-        self, db: Db, directory: Root | View | Directory | Place, mark: str
+        self, db: Db, directory: Root | View | Place, mark: str
     ) -> Generator[tuple[str, str, Found | Shown], None, None]:
         """Yield (name, mark, child) of a directory behind a mark."""
         if isinstance(directory, Place):
             yield from self.writing.iter_children(db, directory, mark)
             return
-        children: Generator[Child, None, None] = nodes.iter_children(db, directory, mark)
-        with closing(children):
-            for child in children:
-                found = self._widen(db, child.found) if isinstance(directory, (Root, View)) else child.found
-                yield child.name, child.mark, found
+        for name, found in nodes.iter_tops(db, directory, mark):
+            yield name, name, self._widen(db, found)
 
     def _widen(self, db: Db, found: Found) -> Found | Shown:
         """Return a name at the top as it is shown: the writable branch instead of its commit."""
@@ -462,7 +546,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         entry.entry_timeout = _FOR_EVER_S if found.name_lasts else 0
         entry.attr_timeout = _FOR_EVER_S if found.attributes_last else 0
         if isinstance(found.node, File):
-            size_bytes = found.node.entry.content.size_bytes
+            size_bytes = found.node.size_bytes
             entry.st_mode = stat.S_IFREG | 0o444
             entry.st_size = size_bytes
             entry.st_blocks = -(-size_bytes // _BLOCK_BYTES)

@@ -23,6 +23,7 @@ import trio
 from appliance.errors import ApplianceError, Conflict
 from appliance.mount import committing, mountpoint
 from appliance.mount.guard import Guard, wait_for_guards
+from appliance.mount.handles import FindReader
 from appliance.mount.heads import Heads, Messenger, Name
 from appliance.mount.mountpoint import MountUnavailable, find_problem
 from appliance.mount.tops import Top
@@ -39,8 +40,6 @@ __all__ = ["Mount", "MountUnavailable", "find_problem", "open_mount"]
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-OnOpen = Callable[[int, int, str], None]
-"""Takes the number of the process that opens a file, and waits for it, the line of its version, and its path."""
 
 _MESSAGES_S = 0.2
 _COMMIT_S = 2.0
@@ -102,7 +101,7 @@ async def open_mount(
     *,
     strict: bool = False,
     autocommit: bool = False,
-    on_open: OnOpen | None = None,
+    find_reader: FindReader | None = None,
 ) -> AsyncIterator[Mount]:
     """Show the store at `directory` from the time this is entered until it is left, whoever still uses it then.
 
@@ -111,10 +110,10 @@ async def open_mount(
 
     `writable` names branches that can be changed, as they are named in the mount, or `*` for master of every repo. What is
     staged there is committed in the end; what can not be, or not within seconds, stays staged. With `autocommit` it is
-    committed soon after each change. `strict` is Pachyderm's rule for new names. `on_open` is told of files of commits that
-    are opened, on the mount's thread.
+    committed soon after each change. `strict` is Pachyderm's rule for new names. `find_reader` is asked who opens files of
+    commits, on the mount's thread.
     """
-    wanted = Settings(writable, strict, autocommit, on_open)
+    wanted = Settings(writable, strict, autocommit, find_reader)
     session = await trio.to_thread.run_sync(_start, store, directory, wanted)
     try:
         yield Mount(directory, session)
@@ -130,7 +129,7 @@ class Settings:
     writable: frozenset[str]
     strict: bool
     autocommit: bool
-    on_open: OnOpen | None
+    find_reader: FindReader | None
 
 
 def _start(store: Store, directory: Path, settings: Settings) -> "_Session":
@@ -294,7 +293,9 @@ class _Session:
         committing.sweep(self._store)
         writable = Writable(self._settings.writable, self._settings.strict)
         ready = partial(self._ready.set_result, None)
-        operations = Operations(self._store, self._heads, ready, writable, self._settings.autocommit, self._settings.on_open)
+        operations = Operations(
+            self._store, self._heads, ready, writable, self._settings.autocommit, self._settings.find_reader
+        )
         operations.writing.list_roots = self.list_roots
         self._operations = operations
         _init(operations, self._directory)
@@ -302,6 +303,7 @@ class _Session:
         try:
             self._messenger.start()
             self._store.listen(self._heads.announce)
+            self._store.listen(operations.known.announce)
             trio.run(self._serve)
         finally:
             self._heads.close()

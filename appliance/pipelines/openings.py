@@ -6,6 +6,7 @@ it has its answer; but while it waits, the mount namespace that it is in tells w
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 OpenedFile = tuple[int, str]
@@ -46,16 +47,16 @@ class Openings:
         self._lock = threading.Lock()
         self._opened: OrderedDict[int, Opened] = OrderedDict()
 
-    def note(self, pid: int, line: int, path: str) -> None:
-        """Note that a process, which waits for it, opens a file."""
+    def find_reader(self, pid: int) -> Callable[[int, str], None] | None:
+        """Return what notes the files that a process opens, which waits meanwhile; None for one that is no datum's."""
         namespace = _namespace(str(pid))
         if namespace in (None, self._own):
-            return
+            return None
         with self._lock:
             opened = self._opened.setdefault(namespace, Opened())
             if len(self._opened) > _MOST_NAMESPACES:
                 self._opened.popitem(last=False)
-        opened.add(line, path)
+        return opened.add
 
     def take(self, namespace: int | None) -> Opened:
         """Return what was opened in a namespace, which is no more."""

@@ -12,6 +12,7 @@
     triggers     branches that take over another one's head when enough has happened there
     snapshots    the files of a commit
     listings     pages and directories of a snapshot
+    pages        pages of a directory, contents: the bytes of a small file, each as quickly as can be
     matching     what a glob matches
     spool        rows put aside on disk while datums are worked out
     diffs        what differs between commits, and which touched a path
@@ -103,6 +104,10 @@ class Store:
     def snapshot(self) -> AbstractContextManager[Db]:
         """Lend a connection whose answers are all of one moment; from any thread, never across an await."""
         return self._readers.snapshot()
+
+    def look(self, question: Callable[[Db], T]) -> T:
+        """Return the answer to one question, for which a snapshot would cost more than the answer; from any thread."""
+        return self._readers.look(question)
 
     def submit(self, write: Callable[[Db], T]) -> "Future[T]":
         """Queue a write; the future is done once it is durable. Its errors are the write's own."""

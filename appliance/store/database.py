@@ -369,6 +369,22 @@ class Readers:
             else:
                 self._idle.append(db)
 
+    def look(self, question: Callable[[Db], T]) -> T:
+        """Run a function that asks one question, which needs no transaction, and takes nothing from it but values."""
+        try:
+            db = self._idle.pop()
+        except IndexError:
+            with self.snapshot() as first:
+                return question(first)
+        try:
+            return question(db)
+        except sqlite3.Error as error:
+            if (explained := explain_sqlite(error)) is None:
+                raise
+            raise explained from error
+        finally:
+            self._idle.append(db)
+
     def drain(self, timeout_s: float) -> bool:
         """Wait until every snapshot that is open now has ended; tell whether that was in time."""
         deadline = time.monotonic() + timeout_s

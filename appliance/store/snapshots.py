@@ -50,6 +50,15 @@ LAST = "\U0010ffff"
 COLUMNS = "path, kind, size_bytes, modified_ns, etag, blob_id, list_id, metadata, id, line_id, from_seq"
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where SQLite finds the entries of a place: in a table, those that meet a condition with these values."""
+
+    table: str
+    visible: str
+    values: dict[str, int]
+
+
 class Place(Protocol):
     """Something that has at most one entry for a path: rows of `COLUMNS`, in path order.
 
@@ -86,10 +95,10 @@ _ROLLED = """
 """
 
 
-def _rolled(db: Db, prefix: str, delimiter: str, start: str, table: str, visible: str, **values: int) -> Iterator[Any]:
-    sql = _ROLLED.format(table=table, visible=visible, columns=f"e.{COLUMNS.replace(', ', ', e.')}")
+def _rolled(db: Db, prefix: str, delimiter: str, start: str, source: Source) -> Iterator[Any]:
+    sql = _ROLLED.format(table=source.table, visible=source.visible, columns=f"e.{COLUMNS.replace(', ', ', e.')}")
     given = {"start": start, "skip": len(prefix) + 1, "delimiter": delimiter, "length": len(delimiter), "last": LAST}
-    return db.execute(sql, given | values)
+    return db.execute(sql, given | source.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +116,12 @@ class Tip:
         return db.execute(sql, (self.line, start))
 
     def rolled(self, db: Db, prefix: str, delimiter: str, start: str) -> Iterator[Any]:
-        visible = "line_id = :line AND until_seq IS NULL AND kind <> 0"
-        return _rolled(db, prefix, delimiter, start, "entries", visible, line=self.line)
+        return _rolled(db, prefix, delimiter, start, self.source)
+
+    @property
+    def source(self) -> Source:
+        """What it has, without what hides something."""
+        return Source("entries", "line_id = :line AND until_seq IS NULL AND kind <> 0", {"line": self.line})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +148,13 @@ class Past:
         return db.execute(sql, (self.line, start, self.seq, self.seq))
 
     def rolled(self, db: Db, prefix: str, delimiter: str, start: str) -> Iterator[Any]:
+        return _rolled(db, prefix, delimiter, start, self.source)
+
+    @property
+    def source(self) -> Source:
+        """What it has, without what hides something."""
         visible = "line_id = :line AND from_seq <= :seq AND (until_seq IS NULL OR until_seq > :seq) AND kind <> 0"
-        table = "entries INDEXED BY entries_history"
-        return _rolled(db, prefix, delimiter, start, table, visible, line=self.line, seq=self.seq)
+        return Source("entries INDEXED BY entries_history", visible, {"line": self.line, "seq": self.seq})
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +171,7 @@ class Staging:
         return db.execute(sql, (self.datum, start))
 
     def rolled(self, db: Db, prefix: str, delimiter: str, start: str) -> Iterator[Any]:
-        return _rolled(db, prefix, delimiter, start, self._FILES, "datum_id = :datum", datum=self.datum)
+        return _rolled(db, prefix, delimiter, start, Source(self._FILES, "datum_id = :datum", {"datum": self.datum}))
 
     _FILES: ClassVar[str] = "(SELECT *, 0 AS id, 0 AS line_id, 0 AS from_seq FROM datum_files)"
 
@@ -268,6 +285,12 @@ def get_file(db: Db, snapshot: Snapshot, path: str) -> Entry:
         where = f"repo {commit.repo} at commit {commit.id}" if commit else "an empty commit"
         raise FileNotFound(f"file {path} not found in {where}")
     return entry
+
+
+def find_row(db: Db, row: int, modified_ns: int) -> Entry | None:
+    """Return a version by its row, None if it is gone: an open commit's rows are used again."""
+    found = db.row(f"SELECT {COLUMNS} FROM entries WHERE id = ? AND modified_ns = ?", (row, modified_ns))
+    return entry_of(found) if found is not None else None
 
 
 def get_version(db: Db, entry: Entry) -> CommitId:

@@ -93,8 +93,15 @@ def test_file_of_several_extents_claims_no_digest(store, mount, data):
 
 def test_unknown_attribute_is_no_data(mount, data):
     for path in (mount.path, data, data / "dir/foo"):
-        for name in ("user.pfs.none", "security.capability", "user.other"):
+        for name in ("user.pfs.none", "user.other"):
             with pytest.raises(OSError, match="No data available"):
+                os.getxattr(path, name)
+
+
+def test_access_control_lists_and_capabilities_are_nothing_to_ask_for_again(mount, data):
+    for path in (mount.path, data, data / "dir/foo"):
+        for name in ("security.capability", "system.posix_acl_access"):
+            with pytest.raises(OSError, match="not supported"):
                 os.getxattr(path, name)
 
 
