@@ -7,6 +7,7 @@
     guard        the process that unmounts when ours dies
     operations   one short method for each call of the kernel
     nodes        what stands where below `/pfs` (pure over the store)
+    known        what names lead to in directories that were looked into
     heads        which commits the kernel takes the names at the top for, and taking that back
     awaited      writes that are answered once the kernel has heard of them
     forgotten    the same of versions of files that were forgotten

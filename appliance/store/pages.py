@@ -5,7 +5,7 @@ would cost a millisecond each; and what SQLite puts together itself is also what
 """
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, starmap
 from typing import Any, NamedTuple
 
 import msgspec
@@ -74,7 +74,7 @@ def read_page(db: Db, snapshot: Snapshot, directory: str, start: str, limit: int
     page = _ask(db, place.source, _FLAT, given)
     if any("/" in mark for mark, *_ in page):
         page = _ask(db, place.source, _ROLLED, given | {"last": LAST})
-    return list(map(Item._make, page))
+    return list(starmap(Item, page))
 
 
 def _ask(db: Db, source: Source, sql: str, given: dict[str, Any]) -> list[tuple[str, int, int, int]]:
