@@ -223,8 +223,8 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     async def open(self, number: Inode, flags: int, context: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         node = self._inodes.get(number)
         if isinstance(node, Place):
-            opened = await self.writing.open(node, flags, caller_of(context))
-            return pyfuse3.FileInfo(fh=self._files.add(opened), keep_cache=False)
+            staged = await self.writing.open(node, flags, caller_of(context))
+            return pyfuse3.FileInfo(fh=self._files.add(staged), keep_cache=False)
         if flags & _WRITING:
             raise pyfuse3.FUSEError(errno.EROFS)
         assert isinstance(node, File), f"{node} is opened as a file"
