@@ -218,6 +218,8 @@ def _fold_into_forks(db: Db, commit: Commit) -> None:
         _copy_changes(db, commit, fork, first)
         sql = "UPDATE lines SET base_line_id = ?, base_seq = ?, changed_seq = max(changed_seq, ?) WHERE id = ?"
         db.execute(sql, (*base, first, fork))
+        if base[0] is None:  # nothing is left there that would have to be hidden
+            db.execute("DELETE FROM entries WHERE line_id = ? AND kind = ?", (fork, int(Kind.NOTHING)))
 
 
 def _place_before(db: Db, commit: Commit) -> tuple[int | None, int | None]:

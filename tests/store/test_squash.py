@@ -284,6 +284,16 @@ def test_downstream_runs_again_when_its_input_steps_back_to_something_new(images
     assert run_pipeline(images, "edges", {}).total == 0
 
 
+def test_a_fork_whose_whole_base_was_squashed_takes_files_again_that_it_had_deleted(images: Store) -> None:
+    first = put(images, "images", "/a", b"1")
+    put(images, "images", "/b", b"2")
+    fork(images, "images", "dev", first)
+    delete(images, "images", "/a", branch="dev")
+    images.write(lambda db: squash.squash_commit(db, "images", first))
+    put(images, "images", "/a", b"3", branch="dev")
+    assert tree(images, "images", "dev") == {"/a": b"3"}
+
+
 # -- clear
 
 
