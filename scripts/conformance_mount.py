@@ -41,6 +41,7 @@ while True:
 """
 READY_S = 60
 END_S = 20
+STILL_S = 2
 
 
 class Wrong(Exception):
@@ -125,7 +126,27 @@ def kill_in_the_middle(process: subprocess.Popen[bytes], place: Path, *, first: 
         except subprocess.TimeoutExpired:
             stack = Path(f"/proc/{program.pid}/stack").read_text()
             raise Wrong(f"a program hangs after the kill:\n{stack}") from None
+    hung = find_hung()
+    check(not hung, f"hang in the kernel, waiting for a mount: {hung}")
     return written
+
+
+def find_hung() -> dict[str, str]:
+    """Return the threads of this machine that wait for a FUSE file system and do not go on: what they are called and how
+    often they were switched to, by where the kernel tells of them. Others may be waiting for theirs for a moment."""
+    waiting = dict(iter_waiting())
+    if waiting:
+        time.sleep(STILL_S)
+    return {task: found for task, found in iter_waiting() if waiting.get(task) == found}
+
+
+def iter_waiting() -> Iterator[tuple[str, str]]:
+    """Yield the threads that wait for an answer of a FUSE file system, see `find_hung`. Only root is told."""
+    for task in Path("/proc").glob("[0-9]*/task/[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            if "request_wait_answer" in (task / "stack").read_text():
+                status = (task / "status").read_text().splitlines()
+                yield str(task), " ".join(line for line in status if line.startswith(("Name", "voluntary")))
 
 
 def check_written(place: Path, written: Sequence[int]) -> None:
