@@ -4,7 +4,9 @@ import ctypes
 import errno
 import importlib.util
 import os
+import pwd
 import shutil
+import stat
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
@@ -52,6 +54,8 @@ def find_problem_of_device() -> str | None:
         os.close(os.open(_DEVICE, os.O_RDWR | os.O_CLOEXEC))
     except FileNotFoundError:
         return f"{_DEVICE}: No such file or directory (modprobe fuse; for a container --device {_DEVICE})"
+    except PermissionError as error:
+        return f"{_DEVICE}: {error.strerror} (chmod 666 {_DEVICE}, as the fuse3 package has it)"
     except OSError as error:
         return f"{_DEVICE}: {error.strerror}"
     return None
@@ -61,7 +65,24 @@ def find_problem_of_rights() -> str | None:
     """Return why this user may not mount."""
     if os.geteuid() == 0:
         return None if _may_mount() else "this container may not mount (no CAP_SYS_ADMIN: --cap-add SYS_ADMIN)"
-    return None if shutil.which("fusermount3") else "fusermount3 is not installed, and only root can do without"
+    problem = _find_problem_of_helper()
+    return f"{problem}; or `unshare -Urm appliance serve`: what is started in there sees the mount" if problem else None
+
+
+def _find_problem_of_helper() -> str | None:
+    """Return why the setuid program that mounts for others than root can not."""
+    helper = shutil.which("fusermount3")
+    if helper is None:
+        return "fusermount3 is not installed (apt install fuse3)"
+    if not Path(helper).stat().st_mode & stat.S_ISUID:
+        return f"{helper} may not mount (chmod u+s {helper})"
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        return f"fusermount3 mounts only for users with a name, and {os.getuid()} has none in /etc/passwd"
+    if _read_status("NoNewPrivs") == "1":
+        return "fusermount3 may not mount here: no_new_privs is set"
+    return None
 
 
 def find_problem_of_binding() -> str | None:
@@ -70,9 +91,13 @@ def find_problem_of_binding() -> str | None:
 
 
 def _may_mount() -> bool:
-    status = Path("/proc/self/status").read_text()
-    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
-    return bool(int(effective, 16) >> _CAP_SYS_ADMIN & 1)
+    return bool(int(_read_status("CapEff"), 16) >> _CAP_SYS_ADMIN & 1)
+
+
+def _read_status(name: str) -> str:
+    """Return what the kernel says of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith(f"{name}:"))
 
 
 def find_problem_of_place(directory: Path) -> str | None:

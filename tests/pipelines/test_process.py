@@ -2,11 +2,9 @@
 
 import os
 import pwd
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,12 @@ from typing import Any
 import pytest
 import trio
 from pipelines.helpers import kill_launcher
+from somebody import PROJECT, run_tests_as_somebody
 
 from appliance.pipelines import process
 from appliance.pipelines.link import ProcessLost, ProcessNotStarted
 from appliance.pipelines.process import Bind, Exit, Launcher, ProcessSpec, open_launcher
 
-PROJECT = Path(__file__).parents[2]
 FORBIDDEN = process.probe_namespaces()
 ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 # Outlives a hang-up and a polite end, and holds whatever is open.
@@ -461,34 +459,10 @@ def test_an_ordinary_user_can_not_become_another() -> None:
     assert refusal(sh("true", user="root")).endswith("cannot become user root: only root can")
 
 
-AS_SOMEBODY = """
-set -e
-mount --bind "$1" python; mount --bind "$2" packages; mount --bind "$3" project
-cd project
-exec setpriv --reuid 54321 --regid 54321 --clear-groups ../python/bin/python3 -m pytest \
-    -q -p no:cacheprovider --basetemp "$5" "$4"
-"""
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="is run by an ordinary user")
 def test_all_of_this_holds_for_an_ordinary_user() -> None:
-    """This file once more, the interpreter bound to where it can be read; a checkout may lie in root's home."""
-    place = Path(tempfile.mkdtemp(prefix="ordinary-user-"))
-    for name in ("", "python", "packages", "project", "scratch"):
-        (place / name).mkdir(exist_ok=True)
-        (place / name).chmod(0o755)
-    os.chown(place / "scratch", 54321, 54321)
-    env = {
-        **ENV,
-        "LD_LIBRARY_PATH": f"{place}/python/lib",
-        "PYTHONPATH": f"{place}/project:{place}/packages",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    sources = (sys.base_prefix, Path(trio.__file__).parents[1], PROJECT)
-    arguments = [*map(str, sources), str(Path(__file__).relative_to(PROJECT)), str(place / "scratch" / "base")]
-    command = ["unshare", "-m", "sh", "-c", AS_SOMEBODY, "sh", *arguments]
-    result = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)
-    shutil.rmtree(place)
+    """This file once more."""
+    result = run_tests_as_somebody(Path(__file__).relative_to(PROJECT))
     assert result.returncode == 0, result.stdout + result.stderr
     assert " passed" in result.stdout
 
