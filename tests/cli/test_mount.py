@@ -85,6 +85,13 @@ def test_unmount_all_names_what_it_takes_away(sh: Shell, further: Path) -> None:
     assert not mountpoint.find_mount(further)
 
 
+def test_unmount_all_is_given_up_without_a_yes(sh: Shell, further: Path) -> None:
+    sh("mount", str(further))
+    ran = sh.try_("unmount", "-a", stdin=b"n\n")
+    assert (ran.status, ran.out.splitlines()[-1]) == (1, "unmount aborted")
+    assert mountpoint.find_mount(further)
+
+
 def test_unmount_wants_to_know_what(sh: Shell, place: Path) -> None:
     assert sh.refused("unmount") == (2, "nothing to unmount specify a mounted filesystem or --all")
     assert sh.refused("unmount", str(place)) == (2, f"{place} is the mount of `serve` and ends with it")

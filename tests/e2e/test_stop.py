@@ -56,12 +56,17 @@ def test_stopping_is_quick_and_leaves_nothing_behind(appliance: Appliance, numbe
     start_endless_job(appliance)
     assert appliance.process is not None
     family = processes_below(appliance.process.pid)
+    with (appliance.mount / "in/file").open() as file:
+        busy = subprocess.Popen(["sleep", "1000"], cwd=appliance.mount / "in", stdin=file)
     address = urlsplit(appliance.facts["s3_endpoint"])
     with socket.create_connection((address.hostname, address.port)) as idle:
         idle.sendall(b"PUT /master.in/half HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
         started = time.monotonic()
         assert appliance.stop(number) == 0
         took = time.monotonic() - started
+    assert busy.poll() is None  # it worked in the mount, and has not been asked
+    busy.kill()
+    busy.wait()
     assert not [pid for pid in family if is_alive(pid)]
     assert not os.path.ismount(appliance.mount)
     assert not (appliance.data / "control.sock").exists()

@@ -82,7 +82,7 @@ def test_a_mount_is_read_only_unless_asked(store, mount):
 
 
 def test_mount_after_mount_goes_on_where_the_last_one_ended(store, place, quiet):
-    """TestWrite, but for its symbolic link."""
+    """TestWrite."""
     create_repos(store, "repo1", "repo2")
     foo = place / "repo1/dir/foo"
 
@@ -104,6 +104,10 @@ def test_mount_after_mount_goes_on_where_the_last_one_ended(store, place, quiet)
         foo.unlink()
         foo.write_text("bar\n")
 
+    def link() -> None:
+        (foo.parent / "bar").hardlink_to(foo)
+        (foo.parent / "buzz").symlink_to(foo)
+
     def write_both() -> None:
         for repo in ("repo1", "repo2"):
             (Path(place) / repo / "file").write_text(repo)
@@ -114,10 +118,10 @@ def test_mount_after_mount_goes_on_where_the_last_one_ended(store, place, quiet)
     assert committed(store, "repo1") == {"/dir/foo": b"foo\nfoo\n"}
     mounted(replace)
     assert committed(store, "repo1") == {"/dir/foo": b"bar\n"}
-    mounted(lambda: (foo.parent / "bar").hardlink_to(foo))
-    assert committed(store, "repo1") == {"/dir/foo": b"bar\n", "/dir/bar": b"bar\n"}
+    mounted(link)
+    assert committed(store, "repo1") == {"/dir/foo": b"bar\n", "/dir/bar": b"bar\n", "/dir/buzz": b"bar\n"}
     mounted(foo.unlink)
-    assert committed(store, "repo1") == {"/dir/bar": b"bar\n"}
+    assert committed(store, "repo1") == {"/dir/bar": b"bar\n", "/dir/buzz": b"bar\n"}
     mounted(write_both)
-    assert committed(store, "repo1") == {"/dir/bar": b"bar\n", "/file": b"repo1"}
+    assert committed(store, "repo1") == {"/dir/bar": b"bar\n", "/dir/buzz": b"bar\n", "/file": b"repo1"}
     assert committed(store, "repo2") == {"/file": b"repo2"}
