@@ -8,6 +8,7 @@
     operations   one short method for each call of the kernel
     nodes        what stands where below `/pfs` (pure over the store)
     known        what names lead to in directories that were looked into
+    jobs         what datums are given, below `/.jobs`
     heads        which commits the kernel takes the names at the top for, and taking that back
     awaited      writes that are answered once the kernel has heard of them
     forgotten    the same of versions of files that were forgotten
@@ -17,6 +18,7 @@
     places       finding things there, and what the kernel is told of them
     staged       the bytes of files that were written and are not committed
     committing   what is staged becomes a commit
+    turns        who waits for that
     autocommit   a commit soon after each change
     errnos       the answer for each kind of error
 

@@ -2,20 +2,26 @@
 
 import logging
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import Future
+from itertools import count
 
 import trio
 
 log = logging.getLogger(__name__)
 
-_PATIENCE_S = 2.0
+_PATIENCE_S = 5.0
 
 
 class Awaited:
-    """The futures that the store's writes wait for, each until it is released; `add` and `release` from any thread."""
+    """The futures that the store's writes wait for, each until it is released; `add` and `release` from any thread.
+
+    A released one is let go of at once: behind it are the bytes that were written, which the collector then leaves alone.
+    """
 
     def __init__(self) -> None:
-        self._waiting: set[Future[None]] = set()
+        self._numbers = count()
+        self._waiting: dict[Future[None], int] = {}
         self._fresh: deque[Future[None]] = deque()
         self._closed = False
         self._taken = trio.Event()
@@ -27,7 +33,7 @@ class Awaited:
     def add(self) -> "Future[None]":
         """Return a new one, which `take` will return."""
         future: Future[None] = Future()
-        self._waiting.add(future)
+        self._waiting[future] = next(self._numbers)
         self._fresh.append(future)
         if self._closed:
             self.release([future])
@@ -41,14 +47,11 @@ class Awaited:
         self._taken.set()
         return taken
 
-    def release(self, futures: "list[Future[None]]") -> None:
+    def release(self, futures: "Iterable[Future[None]]") -> None:
         """Let whoever waits for these go on; for those that were released before, nothing happens."""
         for future in futures:
-            try:
-                self._waiting.remove(future)
-            except KeyError:
-                continue
-            future.set_result(None)
+            if self._waiting.pop(future, None) is not None:
+                future.set_result(None)
 
     def close(self) -> None:
         """Release all, and from now on each one at once."""
@@ -64,8 +67,11 @@ class Awaited:
         while True:
             await self._taken.wait()
             self._taken = trio.Event()
-            before = list(self._waiting)
+            before = next(self._numbers)
             await trio.sleep(_PATIENCE_S)
-            if late := [future for future in before if future in self._waiting]:
-                log.warning("the kernel has not taken back names at the top of the mount for %s s", _PATIENCE_S)
-                self.release(late)
+            self._release_late(before)
+
+    def _release_late(self, before: int) -> None:
+        if late := [future for future, number in list(self._waiting.items()) if number < before]:
+            log.warning("the kernel has not taken back names at the top of the mount for %s s", _PATIENCE_S)
+            self.release(late)

@@ -31,19 +31,25 @@ def sweep(store: Store) -> None:
     staged_files(store).sweep(used)
 
 
+def _do_nothing() -> None:
+    pass
+
+
 def commit(
     store: Store,
     repo: str,
     branch: str,
+    on_received: Callable[[], None] = _do_nothing,
     *,
     roots: Sequence[str] = (),
     overwrite: bool = False,
-    go_on: Callable[[], None] = lambda: None,
+    go_on: Callable[[], None] = _do_nothing,
 ) -> CommitId | None:
     """Put what is staged in a branch in one commit and return its id; None if nothing is staged.
 
     Nobody may write to it meanwhile. `roots` is where it is mounted, for the sake of absolute links in it. What no commit
-    holds, pipes and links that lead out of the branch, is left out and gone afterwards.
+    holds, pipes and links that lead out of the branch, is left out and gone afterwards. `on_received` is called when all
+    bytes are there, before the one write that makes the commit and ends what is staged.
 
     Raises Conflict, see `overlaying.put`; what is staged then stays. So it does if `go_on`, which is called again and again,
     raises. Blocks for the disk.
@@ -59,6 +65,7 @@ def commit(
         def put(db: Db) -> tuple[CommitId, list[str]]:
             return overlaying.put(db, view, put_id, overwrite=overwrite), overlays.discard(db, repo, branch) or []
 
+        on_received()
         committed, files = store.write(put)
     except BaseException:
         store.write(lambda db: staging.discard_put(db, put_id))

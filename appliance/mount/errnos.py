@@ -3,10 +3,12 @@
 import errno
 
 from appliance import errors
+from appliance.mount.nodes import Gone
 
 ERRNOS: dict[type[errors.ApplianceError], int] = {
     errors.ApplianceError: errno.EIO,
     errors.NotFound: errno.ENOENT,
+    Gone: errno.ESTALE,
     errors.AlreadyExists: errno.EEXIST,
     errors.InvalidName: errno.EINVAL,
     errors.InvalidPath: errno.EINVAL,

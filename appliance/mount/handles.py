@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Generic, NewType, TypeVar
 
 from appliance.errors import StoreDamaged
-from appliance.mount.nodes import Directory, Page, Place, Root, View
+from appliance.mount.inodes import Inode
+from appliance.mount.nodes import Directory, Page
 from appliance.store.blobs import Extent
 
 Handle = NewType("Handle", int)
@@ -162,11 +163,12 @@ class PagedListing:
 class Listing:
     """The same for what is made as it is read: the top, and directories that can be written to.
 
-    Only the last reply is remembered, and for places that are not in it entries have to be counted again.
+    Only the last reply is remembered, and for places that are not in it entries have to be counted again. The directory is
+    known by its number: what that means in a writable branch is another thing after a commit.
     """
 
-    def __init__(self, directory: Root | View | Place) -> None:
-        self.directory = directory
+    def __init__(self, number: Inode) -> None:
+        self.number = number
         self._first = 0
         self._marks: list[str] = []
 

@@ -209,6 +209,7 @@ class Messenger:
                 self._send(item)
             else:
                 item()
+            del item  # behind it may be bytes that nobody needs any more
 
     def _send(self, name: Name) -> None:
         try:

@@ -6,6 +6,7 @@
     /.view-<number>          View        what is shown at a further mount point; not listed
     /.view-<number>/<repo>   Directory   as above
     /<repo>…/a/b             Directory or File of that commit
+    /.jobs/…                 JobDirectory, see `jobs`; not listed
                              Place, for each of them in a writable branch
 
 A node is what a number in the kernel means for as long as the kernel holds it. So it names its commit by id and looks it
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from appliance.errors import BranchNotFound, CommitNotFound, FileNotFound, InvalidName, InvalidRequest, NotFound
+from appliance.errors import BranchNotFound, InvalidName, InvalidRequest, NotFound
 from appliance.mount.tops import Top, is_within, parse_top
 from appliance.names import CommitId
 from appliance.store import blobs, listings, pages, repos, snapshots
@@ -128,7 +129,21 @@ class Place:
         return ("w", self.top.view, str(self.top), self.origin)
 
 
-Fixed = Root | View | Directory | File
+@dataclass(frozen=True, slots=True)
+class JobDirectory:
+    """A directory of what datums are given, see `jobs`: of all jobs, one job, one datum, or a path in what that is given."""
+
+    job: str = ""
+    datum: str = ""
+    path: str = ""
+
+    @property
+    def key(self) -> Key:
+        """What makes a node the same node."""
+        return ("job", self.job, self.datum, self.path)
+
+
+Fixed = Root | View | Directory | File | JobDirectory
 Node = Fixed | Place
 
 
@@ -172,8 +187,16 @@ class Page:
         return File(item.row, item.modified_ns, item.size_bytes, item.entry)
 
 
-def describe(db: Db, node: Fixed) -> Found:
-    """Return a node as it is now. Raises NotFound if its commit is gone."""
+class Gone(NotFound):
+    """What the kernel holds was taken out of history.
+
+    It is no name that is not there (ENOENT), but a name that leads somewhere else now or nowhere: told so (ESTALE), the
+    kernel asks for the whole path once more, and a program that reads a directory gets an error and not an empty one.
+    """
+
+
+def describe(db: Db, node: Root | View | Directory | File) -> Found:
+    """Return a node as it is now. Raises Gone if its commit is."""
     if isinstance(node, View):
         return Found(node, node.modified_ns, name_lasts=False)
     if isinstance(node, Root):
@@ -186,7 +209,7 @@ def describe(db: Db, node: Fixed) -> Found:
 def find_child(db: Db, parent: Root | View | Directory, name: bytes) -> Found | None:
     """Return what has a name in a directory, None for nothing and for what can be no name.
 
-    Raises Conflict for a commit of a pipeline that is still at work, NotFound if the parent's commit is gone.
+    Raises Conflict for a commit of a pipeline that is still at work, Gone if the parent's commit is.
     """
     try:
         text = name.decode()
@@ -211,12 +234,12 @@ def iter_tops(db: Db, parent: Root | View, after: str) -> Iterator[tuple[str, Fo
 
 
 def read_page(db: Db, directory: Directory, start: str, limit: int) -> Page:
-    """Return up to `limit` names of a directory from `start` on. Raises NotFound as `describe`."""
+    """Return up to `limit` names of a directory from `start` on. Raises Gone as `describe`."""
     return _read_page(db, directory, _open(db, directory), start, limit)
 
 
 def find_fixed_page(db: Db, directory: Directory, start: str, limit: int) -> Page | None:
-    """Return the same of a directory that never changes; None for another. Raises NotFound as `describe`."""
+    """Return the same of a directory that never changes; None for another. Raises Gone as `describe`."""
     snapshot = _open(db, directory)
     is_open = snapshot.commit is not None and snapshot.commit.finished_ns is None
     return None if is_open or snapshot.is_made_up else _read_page(db, directory, snapshot, start, limit)
@@ -232,10 +255,10 @@ def _read_page(db: Db, directory: Directory, snapshot: Snapshot, start: str, lim
 
 
 def get_entry(db: Db, file: File) -> Entry:
-    """Return what the store says of a version of a file. Raises FileNotFound if it is gone."""
+    """Return what the store says of a version of a file. Raises Gone if no commit has it any more."""
     entry = file.entry or snapshots.find_row(db, file.row, file.modified_ns)
     if entry is None:
-        raise FileNotFound("this version of the file was overwritten")
+        raise Gone("this version of the file was overwritten, or taken out of history")
     return entry
 
 
@@ -245,7 +268,7 @@ def resolve(db: Db, top: Top) -> CommitId | None:
 
 
 def list_attributes(db: Db, node: Fixed) -> Mapping[bytes, bytes]:
-    """Return the extended attributes of a node. Raises NotFound if its commit is gone.
+    """Return the extended attributes of a node. Raises Gone if its commit is.
 
     A file's commit is the one that made this version of it.
     """
@@ -258,31 +281,49 @@ def list_attributes(db: Db, node: Fixed) -> Mapping[bytes, bytes]:
 
 def list_file_attributes(db: Db, entry: Entry) -> Mapping[bytes, bytes]:
     """The same of a version of a file."""
-    found = {b"user.pfs.commit": snapshots.get_version(db, entry).encode(), b"user.pfs.etag": entry.content.etag.encode()}
+    found = {b"user.pfs.commit": get_version(db, entry).encode(), b"user.pfs.etag": entry.content.etag.encode()}
     # A list of extents has a digest too, but it is not that of the bytes.
     if entry.content.blob_id is not None:
         found[b"user.pfs.digest"] = blobs.get_digest(db, entry.content).hex().encode()
     return found
 
 
+def get_version(db: Db, entry: Entry) -> CommitId:
+    """Return the commit that made a version of a file. Raises Gone if no commit has it any more."""
+    found = snapshots.get_version(db, entry)
+    if not found:
+        raise Gone(f"this version of {entry.path} was taken out of history")
+    return found
+
+
 def _open(db: Db, directory: Directory) -> Snapshot:
     if directory.commit is None:
         return EMPTY
-    commit = get_commit(db, directory.repo, directory.commit)
+    try:
+        commit = get_commit(db, directory.repo, directory.commit)
+    except NotFound as error:
+        raise Gone(str(error)) from None
     if commit.id != directory.commit:  # a relative in the same commit set
-        raise CommitNotFound(f"commit {directory.repo}@{directory.commit} not found")
+        raise Gone(f"commit {directory.repo}@{directory.commit} not found")
     return snapshots.open_commit(db, commit)
 
 
 def _describe_directory(db: Db, directory: Directory, snapshot: Snapshot) -> Found:
     commit = snapshot.commit
     if commit is None:
-        return Found(directory, repos.get_repo(db, directory.repo).created_ns)
+        return _describe_empty(db, directory)
     if commit.finished_ns is None:
         return Found(directory, commit.started_ns, name_lasts=directory.path == "/", attributes_last=False)
     # What datums saw goes with their job, and nobody tells the kernel.
     lasts = directory.path == "/" or not snapshot.is_made_up
     return Found(directory, commit.finished_ns, name_lasts=lasts)
+
+
+def _describe_empty(db: Db, directory: Directory) -> Found:
+    try:
+        return Found(directory, repos.get_created_ns(db, directory.repo))
+    except NotFound as error:
+        raise Gone(str(error)) from None
 
 
 def _describe_file(entry: Entry, snapshot: Snapshot) -> Found:
@@ -315,6 +356,11 @@ def _open_top(db: Db, top: Top) -> Snapshot:
 
 def _root_of(top: Top, snapshot: Snapshot) -> Directory:
     return Directory(top, snapshot.commit.id if snapshot.commit else None, "/")
+
+
+def find_at(db: Db, directory: Directory, path: str) -> Found | None:
+    """Return what is at a path of a directory's commit, None for nothing. Raises Gone as `describe`."""
+    return _find(db, directory, _open(db, directory), path)
 
 
 def _find_below(db: Db, parent: Directory, name: str) -> Found | None:

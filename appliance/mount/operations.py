@@ -20,8 +20,8 @@ from typing import Any, NoReturn, TypeVar
 
 import pyfuse3
 
-from appliance.errors import ApplianceError, FileNotFound
-from appliance.mount import nodes
+from appliance.errors import ApplianceError
+from appliance.mount import jobs, nodes
 from appliance.mount.autocommit import Autocommit
 from appliance.mount.errnos import errno_of
 from appliance.mount.forgotten import iter_names
@@ -29,7 +29,7 @@ from appliance.mount.handles import FindReader, Handle, Handles, Listing, OpenFi
 from appliance.mount.heads import Heads, Name
 from appliance.mount.inodes import Inode, Inodes
 from appliance.mount.known import Known
-from appliance.mount.nodes import Directory, File, Found, Node, Page, Place, Root, View
+from appliance.mount.nodes import Directory, File, Fixed, Found, Gone, JobDirectory, Node, Page, Place, Root, View
 from appliance.mount.permissions import Change
 from appliance.mount.places import Shown
 from appliance.mount.staged import StagedFile
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Handler = Callable[..., Awaitable[Any]]
+AnyDirectory = Root | View | Directory | Place | JobDirectory
 
 _FOR_EVER_S = 365 * 86_400
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND | os.O_CREAT
@@ -52,6 +53,10 @@ _NAME_BYTES = 255
 _PAGE = 1000
 _ANY_FILE = File(0, 0, 0)
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EINVAL)
+
+
+def _describe_fixed(db: Db, node: Fixed) -> Found:
+    return jobs.describe(db, node) if isinstance(node, JobDirectory) else nodes.describe(db, node)
 
 
 def _answered(handler: Handler) -> Handler:
@@ -94,11 +99,40 @@ def _unanswered(handler: Handler) -> Handler:
     return unanswered
 
 
+def _looking(handler: Handler) -> Handler:
+    """Return a handler of a node that waits while a commit exchanges what its number means."""
+
+    @functools.wraps(handler)
+    async def looking(self: "Operations", number: Inode, *arguments: Any) -> Any:
+        await self.writing.turns.wait_to_look(self._inodes.get(number))
+        return await handler(self, number, *arguments)
+
+    return looking
+
+
+def _changing(handler: Handler) -> Handler:
+    """Return a handler that waits for commits, and has them wait, if it is of a node in a writable branch."""
+
+    @functools.wraps(handler)
+    async def changing(self: "Operations", number: Inode, *arguments: Any) -> Any:
+        if not isinstance(self._inodes.get(number), Place):
+            return await handler(self, number, *arguments)
+        async with self.writing.turns.changes:
+            return await handler(self, number, *arguments)
+
+    return changing
+
+
+_LOOKS = {"lookup", "getattr", "access", "opendir", "getxattr", "listxattr", "readlink"}
+_CHANGES = {"create", "setattr", "mkdir", "unlink", "rmdir", "rename", "mknod", "symlink", "link"}
+
+
 def _all_answered(kind: type[T]) -> type[T]:
     """Wrap every handler that a class defines."""
     for name, member in list(vars(kind).items()):
         if name in vars(pyfuse3.Operations) and inspect.iscoroutinefunction(member):
-            setattr(kind, name, _unanswered(member) if name == "forget" else _answered(member))
+            in_turn = _looking(member) if name in _LOOKS else _changing(member) if name in _CHANGES else member
+            setattr(kind, name, _unanswered(member) if name == "forget" else _answered(in_turn))
     return kind
 
 
@@ -207,7 +241,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     async def getattr(self, number: Inode, _context: object) -> pyfuse3.EntryAttributes:
         node = self._inodes.get(number)
         with self._store.snapshot() as db:
-            found = self.writing.describe(db, node) if isinstance(node, Place) else nodes.describe(db, node)
+            found = self.writing.describe(db, node) if isinstance(node, Place) else _describe_fixed(db, node)
         return self._describe(found)
 
     async def access(self, number: Inode, mode: int, context: pyfuse3.RequestContext) -> bool:
@@ -223,7 +257,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     async def open(self, number: Inode, flags: int, context: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         node = self._inodes.get(number)
         if isinstance(node, Place):
-            staged = await self.writing.open(node, flags, caller_of(context))
+            staged = await (self._open_to_change if flags & _WRITING else self._open_to_look)(number, flags, context)
             return pyfuse3.FileInfo(fh=self._files.add(staged), keep_cache=False)
         if flags & _WRITING:
             raise pyfuse3.FUSEError(errno.EROFS)
@@ -237,17 +271,20 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         """Say what is opened, if it is somebody's of whom that is to be known."""
         reader = self._find_reader(pid) if self._find_reader is not None else None
         if reader is not None:
-            with self._store.snapshot() as db, suppress(FileNotFound):
+            with self._store.snapshot() as db, suppress(Gone):
                 entry = nodes.get_entry(db, node)
                 reader(entry.line, entry.path)
 
     def _open_extents(self, node: File) -> OpenFile:
-        try:
-            with self._store.snapshot() as db:
-                extents = blobs.list_extents(db, self._store.blobs, nodes.get_entry(db, node).content)
-        except FileNotFound:
-            raise pyfuse3.FUSEError(errno.ESTALE) from None  # has the kernel ask what the name leads to now
-        return OpenFile(extents)
+        with self._store.snapshot() as db:
+            return OpenFile(blobs.list_extents(db, self._store.blobs, nodes.get_entry(db, node).content))
+
+    async def _open_place(self, number: Inode, flags: int, context: pyfuse3.RequestContext) -> OpenFile | StagedFile:
+        place = self._inodes.get(number)
+        assert isinstance(place, Place), f"{place} is opened as one of a writable branch"
+        return await self.writing.open(place, flags, caller_of(context))
+
+    _open_to_look, _open_to_change = _looking(_open_place), _changing(_open_place)
 
     async def read(self, handle: Handle, offset: int, size_bytes: int) -> bytes:
         return self._files.get(handle).read(offset, size_bytes)
@@ -265,13 +302,17 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         directory = self._get_directory(number)
         if isinstance(directory, Place):
             self.writing.check_access(directory, os.R_OK, caller_of(context))
-        return self._listings.add(PagedListing(directory) if isinstance(directory, Directory) else Listing(directory))
+        else:  # what is gone is gone before a program lists it: then the kernel finds out where the path leads by now
+            with self._store.snapshot() as db:
+                _describe_fixed(db, directory)
+        return self._listings.add(PagedListing(directory) if isinstance(directory, Directory) else Listing(number))
 
     async def readdir(self, handle: Handle, offset: int, token: pyfuse3.ReaddirToken) -> None:
         listing = self._listings.get(handle)
         if isinstance(listing, PagedListing):
             self._list_page(listing, offset, token)
         else:
+            await self.writing.turns.wait_to_look(self._inodes.get(listing.number))
             self._list(listing, offset, token)
 
     def _list_page(self, listing: PagedListing, offset: int, token: pyfuse3.ReaddirToken) -> None:
@@ -313,7 +354,8 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     def _list(self, listing: Listing, offset: int, token: pyfuse3.ReaddirToken) -> None:
         mark = listing.find_mark(offset)
         listing.begin(offset)
-        directory = listing.directory
+        directory = self._get_directory(listing.number)
+        assert not isinstance(directory, Directory), f"{directory} is listed as what changes"
         with (
             self._answering(directory),
             self._store.snapshot() as db,
@@ -481,7 +523,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     # -- nodes
 
-    def _get_directory(self, number: Inode) -> Root | View | Directory | Place:
+    def _get_directory(self, number: Inode) -> AnyDirectory:
         node = self._inodes.get(number)
         assert not isinstance(node, File), f"{node} is used as a directory"
         return node
@@ -490,11 +532,15 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         """Around what the kernel is told of the names in a directory."""
         return self._heads.answering() if isinstance(directory, (Root, View)) else nullcontext()
 
-    def _find(self, db: Db, parent: Root | View | Directory | Place, name: bytes) -> Found | Shown | None:
+    def _find(self, db: Db, parent: AnyDirectory, name: bytes) -> Found | Shown | None:
         if isinstance(parent, Place):
             return self.writing.find(db, parent, name)
         if isinstance(parent, Root) and name.startswith(b".view-"):
             return self._find_view(db, name)
+        if isinstance(parent, Root) and name == jobs.NAME.encode():
+            return jobs.describe(db, JobDirectory())
+        if isinstance(parent, JobDirectory):
+            return jobs.find_child(db, parent, name)
         found = nodes.find_child(db, parent, name)
         return self._widen(db, found) if found is not None and isinstance(parent, (Root, View)) else found
 
@@ -503,11 +549,14 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         return nodes.describe(db, view) if view is not None else None
 
     def _iter_children(
-        self, db: Db, directory: Root | View | Place, mark: str
+        self, db: Db, directory: Root | View | Place | JobDirectory, mark: str
     ) -> Generator[tuple[str, str, Found | Shown], None, None]:
         """Yield (name, mark, child) of a directory behind a mark."""
         if isinstance(directory, Place):
             yield from self.writing.iter_children(db, directory, mark)
+            return
+        if isinstance(directory, JobDirectory):
+            yield from jobs.iter_children(db, directory, mark)
             return
         for name, found in nodes.iter_tops(db, directory, mark):
             yield name, name, self._widen(db, found)

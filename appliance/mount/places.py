@@ -9,11 +9,11 @@ import pyfuse3
 
 from appliance.errors import ApplianceError
 from appliance.mount.inodes import Inode, Inodes
-from appliance.mount.nodes import Place
+from appliance.mount.nodes import File, Place
 from appliance.mount.staged import EXECUTABLE, PLAIN
 from appliance.mount.tops import Top
 from appliance.store import Db, Store, overlays
-from appliance.store.overlays import Item, Origin, View
+from appliance.store.overlays import Item, View
 
 _NAME_BYTES = 255
 
@@ -43,10 +43,10 @@ def open_view(db: Db, top: Top) -> View:
 
 
 def get_item(db: Db, place: Place) -> Item:
-    """Return a thing as it is. Raises ENOENT."""
+    """Return a thing as it is. Raises ESTALE: whoever was on the way to what something else replaced finds that instead."""
     item = overlays.find_item(db, open_view(db, place.top), place.origin)
     if item is None:
-        raise pyfuse3.FUSEError(errno.ENOENT)
+        raise pyfuse3.FUSEError(errno.ESTALE)
     return item
 
 
@@ -108,22 +108,30 @@ def show_base(place: Place, view: View, item: Item) -> Shown:
     return Shown(place, mode, size_bytes, (modified_ns,) * 3, os.getuid(), os.getgid())
 
 
-def locate(store: Store, inodes: Inodes, repo: str, branch: str) -> list[tuple[Inode, Place]]:
+def locate(store: Store, inodes: Inodes, repo: str, branch: str) -> list[tuple[Inode, Place | File]]:
     """Return what the kernel holds of a branch as it will be after the commit: whoever works there stays there."""
     found = []
     with store.snapshot() as db:
         for number, node in inodes.items():
             if isinstance(node, Place) and leads_to(node, repo, branch):
-                try:
-                    origin: Origin = overlays.get_path(db, open_view(db, node.top), node.origin)
-                except ApplianceError:
-                    origin = -number
-                found.append((number, Place(node.top, origin, node.is_directory)))
+                found.append((number, _locate_one(db, number, node)))
     return found
 
 
-def rebind(inodes: Inodes, held: list[tuple[Inode, Place]]) -> None:
+def _locate_one(db: Db, number: Inode, place: Place) -> Place | File:
+    """Return where a place is; of what was removed, the version that whoever has it open can read on."""
+    view = open_view(db, place.top)
+    try:
+        return Place(place.top, overlays.get_path(db, view, place.origin), place.is_directory)
+    except ApplianceError:
+        item = overlays.find_item(db, view, place.origin)
+        if item is not None and item.entry is not None:
+            return File(item.entry.row, item.entry.modified_ns, item.entry.content.size_bytes)
+        return Place(place.top, -number, place.is_directory)
+
+
+def rebind(inodes: Inodes, held: list[tuple[Inode, Place | File]]) -> None:
     """Let the numbers that `locate` returned mean what it said, those that the kernel still holds."""
-    for number, place in held:
+    for number, node in held:
         if number in inodes:
-            inodes.rebind(number, place)
+            inodes.rebind(number, node)

@@ -10,6 +10,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyfuse3
@@ -18,18 +19,20 @@ import trio
 from appliance.errors import ApplianceError, Conflict
 from appliance.mount import attributes, committing, permissions, places
 from appliance.mount.handles import OpenFile
-from appliance.mount.inodes import Inodes
+from appliance.mount.inodes import Inode, Inodes
 from appliance.mount.naming import Naming
-from appliance.mount.nodes import Place, list_file_attributes
+from appliance.mount.nodes import File, Place, list_file_attributes
 from appliance.mount.permissions import EXECUTE, READ, WRITE, Caller, Change
 from appliance.mount.places import Shown, check_length, get_item, leads_to, open_view, own_file, show
 from appliance.mount.staged import StagedFile
 from appliance.mount.tops import Top
 from appliance.mount.trees import Trees
+from appliance.mount.turns import Turns
 from appliance.names import CommitId
 from appliance.store import Db, Store, blobs, history, overlays
 
 ALL = "*"
+_CLOSING_S = 0.2
 
 # The last one is Linux's own: for asking a driver, neither to read nor to write.
 _WANTED = {os.O_RDONLY: READ, os.O_WRONLY: WRITE, os.O_RDWR: READ | WRITE, os.O_ACCMODE: READ | WRITE}
@@ -61,6 +64,8 @@ class Writing:
         self._open: defaultdict[Place, list[StagedFile]] = defaultdict(list)
         self._lock = trio.Lock()
         self.names = Naming(self._trees, self._lock, strict=writable.strict)
+        self.turns = Turns()
+        self._released = trio.Event()
         self.stopping = threading.Event()
         """Once it is set, commits that are under way are given up."""
         self.list_roots: Callable[[str, str], Sequence[str]] = lambda repo, branch: ()
@@ -100,7 +105,7 @@ class Writing:
         if item is None:
             if opened := self._open.get(place):
                 return show(place, os.fstat(opened[0].descriptor))
-            raise pyfuse3.FUSEError(errno.ENOENT)
+            raise pyfuse3.FUSEError(errno.ESTALE)
         return self._trees.show(view, place.top, item)
 
     def iter_children(self, db: Db, parent: Place, after: str) -> Iterator[tuple[str, str, Shown]]:
@@ -167,6 +172,8 @@ class Writing:
             if not self._open[released]:
                 del self._open[released]
         opened.close()
+        self._released.set()
+        self._released = trio.Event()
         return released
 
     async def create(self, parent: Place, name: bytes, mode: int, caller: Caller) -> tuple[StagedFile, Shown]:
@@ -199,38 +206,70 @@ class Writing:
 
     async def commit(self, repo: str, branch: str, *, overwrite: bool = False) -> CommitId | None:
         """Put what is staged in one commit, see `committing.commit`. Raises Conflict while somebody writes to a file."""
-        async with self._lock:
+        await self._wait_closed(repo, branch)
+        held: list[tuple[Inode, Place | File]] = []
+
+        def exchange() -> None:
+            self.turns.begin(repo, branch)
+            held.extend(places.locate(self._store, self._inodes, repo, branch))
+
+        async with self.turns.changes, self._lock:
             self._check_closed(repo, branch)
-            held = places.locate(self._store, self._inodes, repo, branch)
-            committed = await trio.to_thread.run_sync(
-                lambda: committing.commit(
-                    self._store,
-                    repo,
-                    branch,
-                    roots=self.list_roots(repo, branch),
-                    overwrite=overwrite,
-                    go_on=self._go_on,
-                )
-            )
-            if committed is not None:
-                places.rebind(self._inodes, held)
+            with self.turns.exchanging(repo, branch):
+
+                def commit() -> CommitId | None:
+                    return committing.commit(
+                        self._store,
+                        repo,
+                        branch,
+                        partial(trio.from_thread.run_sync, exchange),
+                        roots=self.list_roots(repo, branch),
+                        overwrite=overwrite,
+                        go_on=self._go_on,
+                    )
+
+                committed = await trio.to_thread.run_sync(commit)
+                if committed is not None:
+                    self._rebind(held)
             return committed
+
+    def _rebind(self, held: list[tuple[Inode, Place | File]]) -> None:
+        """Have what the kernel holds mean what it is after the commit, also what was removed and is open."""
+        for number, node in held:
+            before = self._inodes.get(number) if number in self._inodes else None
+            if isinstance(before, Place) and isinstance(node, Place) and before in self._open:
+                self._open[node] = self._open.pop(before)
+        places.rebind(self._inodes, held)
 
     async def discard(self, repo: str, branch: str) -> bool:
         """Give up what is staged. Raises Conflict while somebody writes to a file."""
-        async with self._lock:
+        await self._wait_closed(repo, branch)
+        async with self.turns.changes, self._lock:
             self._check_closed(repo, branch)
-            return await trio.to_thread.run_sync(committing.discard, self._store, repo, branch)
+            with self.turns.exchanging(repo, branch):
+                self.turns.begin(repo, branch)
+                return await trio.to_thread.run_sync(committing.discard, self._store, repo, branch)
 
     def _go_on(self) -> None:
         if self.stopping.is_set():
             raise Conflict("the time to commit it is up")
 
-    def _check_closed(self, repo: str, branch: str) -> None:
+    async def _wait_closed(self, repo: str, branch: str) -> None:
+        """Wait a moment for files to be closed: the kernel tells us only behind the program's own `close`."""
+        with trio.move_on_after(_CLOSING_S):
+            while any(self._iter_written(repo, branch)):
+                await self._released.wait()
+
+    def _iter_written(self, repo: str, branch: str) -> Iterator[Place]:
+        """Yield what is open for writing."""
         for place, files in self._open.items():
             if leads_to(place, repo, branch) and any(opened.writing for opened in files):
-                with self._store.snapshot() as db:
-                    view = open_view(db, place.top)
-                    item = overlays.find_item(db, view, place.origin)
-                    path = overlays.get_path(db, view, place.origin) if item else "a removed file"
-                raise Conflict(f"{repo}@{branch}: {path} is open for writing")
+                yield place
+
+    def _check_closed(self, repo: str, branch: str) -> None:
+        for place in self._iter_written(repo, branch):
+            with self._store.snapshot() as db:
+                view = open_view(db, place.top)
+                item = overlays.find_item(db, view, place.origin)
+                path = overlays.get_path(db, view, place.origin) if item else "a removed file"
+            raise Conflict(f"{repo}@{branch}: {path} is open for writing")

@@ -30,6 +30,7 @@
     pipelines    specs and versions as rows
     discarding   removing what datums staged and what became nothing; opened: which files they opened
     burying      deleting pipelines and jobs, of which the collector removes the rows
+    jobviews     what a job's datums are given
     jobs         jobs as they are read; running, datums, outputs, completing, logs: their life, parts and traces
 
 Every way in is the same two steps: *stage* the bytes (`receive`, then `publish`), then *put* a row in a write. All

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from heapq import merge
+from operator import itemgetter
 
 from appliance.errors import BranchNotFound, Conflict, FileNotFound
 from appliance.names import CommitId, check_path
@@ -85,6 +87,7 @@ class Item:
 
 _Row = tuple[int, int | None, str, int, str | None, str | None, Origin | None, int]
 _COLUMNS = "id, parent_id, name, kind, base_path, file, same_as, is_hollow"
+_MARK = "(name || iif(kind = 2, '/', ''))"  # as the index `overlay_nodes_mark` has it
 
 
 def open_view(db: Db, repo: str, branch: str) -> View:
@@ -230,21 +233,31 @@ def _open_directory(db: Db, view: View, origin: Origin) -> tuple[Node | None, st
 def iter_children(db: Db, view: View, parent: Origin, after: str = "") -> Iterator[tuple[str, str, Item]]:
     """Yield (name, mark, child) of a directory behind the mark `after`.
 
-    First what is new or was moved here, then what stands where it stands in the base: a file that is first written while
-    somebody lists keeps its place.
+    The order is that of the base, by names with the slash of directories counted, whatever was changed: so one who lists
+    finds everything once, also if files are written or all is committed meanwhile.
     """
     node, base = _open_directory(db, view, parent)
-    if node is not None and not after.startswith("/"):
-        for named in iter_named(db, node, after):
-            in_place = base is not None and named.base_path == join(base, named.name)
-            if named.kind != NodeKind.NOTHING and not in_place:
-                yield named.name, named.name, _item(db, view, named)
-    if base is None:
-        return
-    for child in listings.iter_children(db, view.base, base, after=after[1:] if after.startswith("/") else ""):
+    new = _iter_new(db, view, node, base, after) if node is not None else iter(())
+    old = _iter_old(db, view, node, base, after) if base is not None else iter(())
+    return merge(new, old, key=itemgetter(1))
+
+
+def _iter_new(db: Db, view: View, node: Node, base: str | None, after: str) -> Iterator[tuple[str, str, Item]]:
+    """Yield what is new in a directory or was moved there."""
+    sql = f"SELECT {_COLUMNS}, {_MARK} FROM overlay_nodes WHERE parent_id = ? AND {_MARK} > ? ORDER BY {_MARK}"
+    for *row, mark in db.execute(sql, (node.row, after)):
+        named = _to_node(tuple(row))
+        in_place = base is not None and named.base_path == join(base, named.name)
+        if named.kind != NodeKind.NOTHING and not in_place:
+            yield named.name, mark, _item(db, view, named)
+
+
+def _iter_old(db: Db, view: View, node: Node | None, base: str, after: str) -> Iterator[tuple[str, str, Item]]:
+    """Yield what stands where it stands in the base."""
+    for child in listings.iter_children(db, view.base, base, after=after):
         path = join(base, child.name)
         row = find_named(db, node, child.name) if node else None
-        mark = f"/{child.name}" if child.entry else f"/{child.name}/"
+        mark = child.name if child.entry else f"{child.name}/"
         if row is None:
             yield child.name, mark, Item(path, child.entry is None, entry=child.entry)
         elif row.base_path == path:

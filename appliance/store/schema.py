@@ -641,6 +641,12 @@ def discarded(db: Database) -> None:
     db.conn.execute("CREATE TABLE discarded (datum_id INTEGER PRIMARY KEY REFERENCES datums ON DELETE CASCADE)")
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def overlay_order(db: Database) -> None:
+    """What is new in a directory in the order of its listing; see `overlays.iter_children`."""
+    db.conn.execute("CREATE INDEX overlay_nodes_mark ON overlay_nodes (parent_id, (name || iif(kind = 2, '/', '')))")
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to this code's schema. Raises Conflict, changing nothing, if it is newer."""
     db = Database(connection)

@@ -58,11 +58,25 @@ def test_some_hostile_input(tmp_path: Path) -> None:
     assert not (tmp_path / "found").exists()
 
 
-def test_a_mount_that_is_killed_loses_nothing_and_hangs_nobody(tmp_path: Path) -> None:
-    if problem := mountpoint.find_problem(tmp_path):
+def need_fuse(place: Path) -> None:
+    if problem := mountpoint.find_problem(place):
         if os.environ.get("APPLIANCE_REQUIRE_FUSE") == "1":
             pytest.fail(problem)
         pytest.skip(problem)
+
+
+def test_three_doors_show_one_store_at_every_moment(tmp_path: Path) -> None:
+    """Longer where there is time for it: APPLIANCE_DOORS_S=60."""
+    need_fuse(tmp_path)
+    seconds = os.environ.get("APPLIANCE_DOORS_S", "4")
+    command = [sys.executable, str(SCRIPTS / "conformance_doors.py"), "--seconds", seconds, "--seed", "7"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=float(seconds) + 120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "nothing wrong" in done.stdout
+
+
+def test_a_mount_that_is_killed_loses_nothing_and_hangs_nobody(tmp_path: Path) -> None:
+    need_fuse(tmp_path)
     command = [sys.executable, str(SCRIPTS / "conformance_mount.py"), "--kills", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr

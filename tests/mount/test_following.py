@@ -1,5 +1,6 @@
 """What happens below /pfs while heads move, repos come and go, and commits are open."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from mount.helpers import names
 from store.helpers import LARGE, create_repos, delete, finish, fork, put, put_all, start
 
 from appliance.store import forgetting, repos, snapshots, squash
+from appliance.store.collecting import collect
 
 STAY = """
 import os, sys
@@ -83,6 +85,39 @@ def test_a_commit_by_id_that_is_removed_is_gone_at_once(store, mount, data):
     assert not by_id.exists()
     assert (before / "foo").read_bytes() == b"old"
     assert (data / "foo").read_bytes() == b"dropped"
+
+
+def test_who_is_on_the_way_into_a_head_that_is_dropped_finds_the_one_before(store, mount, data):
+    """The kernel looks for the whole path once more."""
+    put_all(store, "data", {"/dir/bar": b"dropped"})
+    directory = os.open(data, os.O_RDONLY)
+    assert names(data / "dir") == ["bar"]
+    store.write(lambda db: squash.drop_commit(db, "data", "master"))
+    with pytest.raises(OSError) as raised:
+        os.stat("dir/bar", dir_fd=directory)
+    os.close(directory)
+    assert raised.value.errno == errno.ESTALE
+    assert names(data) == ["foo"]
+
+
+def test_a_file_held_by_a_path_in_a_dropped_commit_is_stale_once_it_is_collected(store, mount, data):
+    put(store, "data", "/dropped", LARGE)
+    held = os.open(data / "dropped", os.O_PATH)
+    store.write(lambda db: squash.drop_commit(db, "data", "master"))
+    collect(store)
+    with pytest.raises(OSError) as raised:
+        Path(f"/proc/self/fd/{held}").read_bytes()
+    os.close(held)
+    assert raised.value.errno == errno.ESTALE
+
+
+def test_the_commit_of_a_file_is_its_heir_once_that_was_squashed(store, mount, data):
+    squashed = put(store, "data", "/new", b"new")
+    heir = put(store, "data", "/other", b"other")
+    assert os.getxattr(data / "new", "user.pfs.commit") == squashed.encode()
+    with (data / "new").open("rb") as file:
+        store.write(lambda db: squash.squash_commit(db, "data", squashed))
+        assert os.getxattr(file.fileno(), "user.pfs.commit") == heir.encode()
 
 
 def test_a_commit_by_id_of_a_deleted_repo_is_gone_at_once(store, mount, data):
@@ -195,8 +230,10 @@ def test_repo_made_again_shows_nothing_of_the_old(store, mount, data):
     put(store, "data", "/bar", b"bar")
     mount.settle()
     assert names(data) == ["bar"]
-    assert names(Path(f"/proc/self/fd/{directory}")) == []  # what the C library makes of ENOENT
+    with pytest.raises(OSError) as raised:  # not an empty listing
+        names(Path(f"/proc/self/fd/{directory}"))
     os.close(directory)
+    assert raised.value.errno == errno.ESTALE
 
 
 def test_open_commit_shows_each_write(store, mount, data):

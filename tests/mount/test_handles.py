@@ -6,7 +6,7 @@ import pytest
 
 from appliance.errors import StoreDamaged
 from appliance.mount.handles import Listing, OpenFile
-from appliance.mount.nodes import Root
+from appliance.mount.inodes import ROOT
 from appliance.store.blobs import Extent
 
 
@@ -62,7 +62,7 @@ def test_blob_that_is_too_short_is_damage(tmp_path):
 
 
 def test_listing_knows_the_places_of_its_last_reply_only():
-    listing = Listing(Root(0))
+    listing = Listing(ROOT)
     for offset, marks in ((0, "abc"), (3, "de")):
         listing.begin(offset)
         for mark in marks:

@@ -96,7 +96,7 @@ def test_deleted_repo_is_gone_from_working_directories_too(store, mount):
     directory = os.open(mount.path / "data/dir", os.O_RDONLY)
     assert os.stat("a", dir_fd=directory).st_size == 1
     store.write(lambda db: repos.delete_repo(db, "data"))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(OSError, match="Stale file handle"):
         os.stat("b", dir_fd=directory)
     os.close(directory)
 

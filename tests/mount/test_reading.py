@@ -9,6 +9,7 @@ import pytest
 from mount.helpers import names, put_joined, run, sha256
 from store.helpers import (
     LARGE,
+    commit_of,
     create_pipeline,
     create_repos,
     derive,
@@ -204,3 +205,20 @@ def test_what_datums_saw_is_read_through_the_mount(store, mount):
     account = json.loads((mount.path / f"edges.meta/meta/{datum}/meta").read_text())
     assert (account["state"], (mount.path / f"edges.meta/pfs/{datum}/out/a").read_bytes()) == ("PROCESSED", b"made")
     assert "edges.meta" not in names(mount.path)
+
+
+def test_what_a_jobs_datums_saw_and_wrote_is_told_apart(store, mount):
+    """None of it has a row of its own."""
+    create_repos(store, "data")
+    put(store, "data", "/foo", b"foo")
+    create_pipeline(store, "out", "data")
+    outputs = {"one": {"/a": b"1", "/b": b"22"}, "two": {"/c": b"333", "/d": b"4444"}}
+    run_pipeline(store, "out", outputs)
+    found = {path.name: path for path in (mount.path / "out.meta").rglob("*") if path.is_file() and path.name in "abcd"}
+    assert {name: path.read_bytes() for name, path in found.items()} == {
+        name.strip("/"): data for files in outputs.values() for name, data in files.items()
+    }
+    accounts = [path.read_bytes() for path in (mount.path / "out.meta/meta").glob("*/meta")]
+    assert len(set(accounts)) == 2
+    meta_commit = commit_of(store, "out.meta").id
+    assert {os.getxattr(path, "user.pfs.commit").decode() for path in found.values()} == {meta_commit}

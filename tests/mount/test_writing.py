@@ -295,6 +295,14 @@ def test_work_goes_on_in_a_directory_after_the_commit(store, writable, data):
     assert set(committed(store)) == set(BEFORE) | {"/work/one", "/work/two"}
 
 
+def test_a_listing_goes_on_behind_the_commit(store, writable, data):
+    (data / "new").mkdir()
+    (data / "new/file").touch()
+    with os.scandir(data / "new") as listing:
+        writable.mount.commit("data", "master")
+        assert [entry.name for entry in listing] == ["file"]
+
+
 def test_the_end_of_the_mount_commits(store, place, quiet):
     create_repos(store, "data")
     with Serving(store, place, "data"):
