@@ -3,6 +3,7 @@
 Blocks; the thread that calls only lists and waits, others move the bytes.
 """
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,8 @@ _POLL_S = 0.2
 # What is staged in one write: small blobs wait in memory for it.
 _BATCH_FILES, _BATCH_BYTES = 256, 4 * 1024 * 1024
 _FEW = 10
+# What the library that fetches objects has no way to ask for.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 Target = tuple[str, RemoteObject]
 """A path, and what is to be put there."""
@@ -228,6 +231,8 @@ def _iter_together(targets: Iterator[Target]) -> Iterator[list[Target]]:
 
 def _target(wanted: Wanted, found: RemoteObject) -> str:
     """The path an object is put at. Raises InvalidPath for a key that can not be one."""
+    if found.bucket is not None and _CONTROL.search(found.key):
+        raise InvalidPath("objects with control characters in their keys can not be fetched")
     if wanted.exact and wanted.path.strip("/") and not wanted.path.endswith("/"):
         return clean_path(wanted.path)
     relative = found.relative_path

@@ -13,6 +13,7 @@ from typing import Final
 from obstore.exceptions import BaseError, PreconditionError
 
 from appliance.errors import TransferFailed
+from appliance.external.urls import printable
 
 # What obstore raises: its own tree, and two built-in classes for a missing object and for a key it can not express.
 REMOTE_ERRORS: Final = (BaseError, FileNotFoundError, ValueError)
@@ -74,7 +75,7 @@ def one_line(text: str, hidden: Sequence[str]) -> str:
     """Text for a message: bounded, in one line, without what must not be shown."""
     for secret in hidden:
         text = text.replace(secret, "***")
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     return line if len(line) <= _LONGEST else line[:_LONGEST] + "…"
 
 

@@ -40,6 +40,7 @@ _AZURE_HOST: Final = ".blob.core.windows.net"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _ENDPOINT = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(/[A-Za-z0-9._~/-]*)?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -70,7 +71,8 @@ class ObjectUrl:
 
     def name(self, key: str | None = None) -> str:
         """One object in words for a message: this one, or `key` of the same bucket."""
-        return f"{self.scheme}://{self.bucket}/{self.key if key is None else key}"
+        shown = self.key if key is None else key
+        return f"{self.scheme}://{self.bucket}/{printable(shown)}"
 
     def address(self, key: str, *, endpoint: str | None = None, account: str | None = None) -> str:
         """One object as an address that stands for it wherever it is read again, in ASCII and without secrets.
@@ -114,6 +116,11 @@ def parse_url(text: str) -> ObjectUrl:
     if "@" in parts.netloc:
         raise InvalidRequest(f"credentials do not belong into a URL: {_without_secrets(text)}")
     return _minio(text, parts) if scheme == "minio" else _cloud(text, parts)
+
+
+def printable(text: str) -> str:
+    """Somebody else's text for a message: what would move a terminal's cursor, or turn the line around, is escaped."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def join_key(prefix: str, path: str) -> str:

@@ -21,7 +21,7 @@ from appliance.errors import InvalidRequest, TransferFailed
 from appliance.external.failures import one_line
 from appliance.external.pools import open_pool
 from appliance.external.remote import Received, RemoteObject
-from appliance.external.urls import ObjectUrl
+from appliance.external.urls import ObjectUrl, printable
 
 _PIECE_BYTES: Final = 1 << 20
 _TRIES: Final = 4
@@ -115,7 +115,9 @@ def _request(method: str, url: ObjectUrl, headers: dict[str, str]) -> Any:
 
 def _check_status(response: Any, name: str) -> None:
     if response.status >= 400:
-        raise TransferFailed(f'error retrieving content from "{name}": {response.status} {response.reason or ""}'.rstrip())
+        raise TransferFailed(
+            f'error retrieving content from "{name}": {response.status} {printable(response.reason or "")}'.rstrip()
+        )
     if response.status not in (200, 203, 206):
         raise TransferFailed(f'error retrieving content from "{name}": {response.status} has no content')
 

@@ -188,6 +188,14 @@ def test_refusal_of_one_object_of_many_commits_nothing(
     check_nothing_came(sh, repo, appliance)
 
 
+def test_words_of_a_server_do_not_reach_the_terminal_as_they_are(sh: Shell, repo: str, remote: Remote, relay: Relay) -> None:
+    relay.before = lambda handler: handler.answer(
+        403, "<Error><Code>No</Code><Message>\x9b2J\u202e!</Message></Error>".encode()
+    )
+    _, line = sh.refused("put", "file", f"{repo}@master", "-r", "-f", address(remote, relay))
+    assert line == f"{remote.scheme}://{remote.bucket}/dir: \\x9b2J\\u202e! (No)"
+
+
 def test_refusal_of_one_file_of_many_leaves_only_whole_ones(sh: Shell, repo: str, remote: Remote, relay: Relay) -> None:
     command = command_out(sh, remote, relay, repo)
     relay.before = refuse(FORBIDDEN[remote.scheme], of="dir/07")

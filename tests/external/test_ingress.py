@@ -156,6 +156,16 @@ def test_key_that_can_not_be_a_path_is_named_and_nothing_is_committed(
     assert files(sh, repo) == {"/good": 1, "/later": 1}
 
 
+def test_key_that_would_move_a_terminal_is_escaped_and_can_be_left_out(sh: Shell, repo: str, moto: Remote) -> None:
+    for key in ("in/\x1b[2Jgone", "in/good"):
+        moto.put(key)
+    put = ("put", "file", f"{repo}@master", "-r", "-f", moto.text("in"))
+    said = f"s3://{moto.bucket}/in/\\x1b[2Jgone"
+    assert sh.refused(*put)[1] == f"{said}: objects with control characters in their keys can not be fetched"
+    assert sh.try_(*put, "--skip-invalid").err == f"left out: {said}\n"
+    assert files(sh, repo) == {"/good": 1}
+
+
 # -- faults
 
 
