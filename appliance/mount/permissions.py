@@ -67,7 +67,13 @@ class Change:
 
 
 def check_access(caller: Caller, status: Status, wanted: int) -> None:
-    """Raise EACCES unless all of `wanted` is allowed. Root may all, but execute what nobody may."""
+    """Raise EACCES unless all of `wanted` is allowed."""
+    if not may(caller, status, wanted):
+        raise pyfuse3.FUSEError(errno.EACCES)
+
+
+def may(caller: Caller, status: Status, wanted: int) -> bool:
+    """Tell whether all of `wanted` is allowed. Root may all, but execute what nobody may."""
     if caller.is_root:
         granted = READ | WRITE
         if stat.S_ISDIR(status.mode) or status.mode & 0o111:
@@ -78,8 +84,7 @@ def check_access(caller: Caller, status: Status, wanted: int) -> None:
         granted = status.mode >> 3
     else:
         granted = status.mode
-    if wanted & ~granted:
-        raise pyfuse3.FUSEError(errno.EACCES)
+    return not wanted & ~granted
 
 
 def check_removal(caller: Caller, directory: Status, child: Status) -> None:
@@ -94,10 +99,9 @@ def check_change(caller: Caller, status: Status, change: Change) -> None:
     if caller.is_root:
         return
     is_owner = caller.uid == status.uid
-    if change == Change(mode=status.mode & ~(stat.S_ISUID | stat.S_ISGID)) != Change(mode=status.mode):
-        # What the kernel asks for in the name of whoever writes to such a file.
-        check_access(caller, status, WRITE)
-        return
+    lent = status.mode & (stat.S_ISUID | stat.S_ISGID)
+    if lent and change == Change(mode=status.mode & ~lent) and may(caller, status, WRITE):
+        return  # the kernel asks for it in the name of whoever writes to such a file
     if not is_owner and (change.mode, change.uid, change.gid) != (None, None, None):
         raise pyfuse3.FUSEError(errno.EPERM)
     if change.uid not in (None, status.uid):

@@ -11,7 +11,7 @@ from appliance.store import files, history, listings, overlays, snapshots, stagi
 from appliance.store.commits import Commit
 from appliance.store.database import Db
 from appliance.store.diffs import iter_diff
-from appliance.store.overlays import Node, NodeKind, View, join
+from appliance.store.overlays import Item, Node, NodeKind, View, join
 from appliance.store.snapshots import freeze
 
 _SHOWN = 10
@@ -125,5 +125,10 @@ def _place(db: Db, view: View, commit: Commit, path: str, node: Node) -> None:
         for child in listings.iter_children(db, view.base, moved_from):
             if overlays.find_named(db, node, child.name) is None:
                 files.copy_tree(db, view.base, join(moved_from, child.name), commit, join(path, child.name))
-    if overlays.is_empty(db, view, node.origin):
+    if not any(_is_kept(child) for _, _, child in overlays.iter_children(db, view, node.origin)):
         files.make_directory(db, commit, path + "/")
+
+
+def _is_kept(item: Item) -> bool:
+    """Tell whether something makes the directory it is in be there. What becomes of links is not known here."""
+    return item.node is None or item.node.kind in (NodeKind.FILE, NodeKind.DIRECTORY)

@@ -5,14 +5,40 @@
 
 import errno
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mount.conftest import Serving
+from mount.helpers import run
 from store.helpers import create_pipeline, create_repos, put_all, run_pipeline
 
 WRITABLE = (os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_TRUNC, os.O_WRONLY | os.O_APPEND, os.O_WRONLY | os.O_CREAT)
+
+
+def opened(change: Callable[[int], object]) -> Callable[[Path], object]:
+    """Return a change of the file `foo` that is made through a descriptor which is open for reading."""
+
+    def through(path: Path) -> object:
+        descriptor = os.open(path / "foo", os.O_RDONLY)
+        try:
+            return change(descriptor)
+        finally:
+            os.close(descriptor)
+
+    return through
+
+
+def bind(path: Path) -> None:
+    """Make a socket; its name has to be short."""
+    with socket.socket(socket.AF_UNIX) as made:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            made.bind("new" if path == Path() else f"/proc/self/fd/{directory}/new")
+        finally:
+            os.close(directory)
+
 
 CHANGES: dict[str, Callable[[Path], object]] = {
     **{f"open {flags:#o}": lambda path, flags=flags: os.open(path / "foo", flags) for flags in WRITABLE},
@@ -24,13 +50,23 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "rename": lambda path: os.rename(path / "foo", path / "new"),
     "replace": lambda path: os.replace(path / "foo", path / "dir/bar"),
     "rename directory": lambda path: os.rename(path / "dir", path / "new"),
+    "rename into": lambda path: os.rename(path / "foo", path / "dir/new"),
+    "rename out of": lambda path: os.rename(path / "dir/bar", path / "new"),
     "link": lambda path: os.link(path / "foo", path / "new"),
     "symlink": lambda path: os.symlink("foo", path / "new"),
     "mknod": lambda path: os.mknod(path / "new"),
     "mkfifo": lambda path: os.mkfifo(path / "new"),
+    "bind": bind,
     "chmod": lambda path: os.chmod(path / "foo", 0o600),
     "chmod directory": lambda path: os.chmod(path / "dir", 0o700),
     "chown": lambda path: os.chown(path / "foo", 1, 1),
+    "chown to the owner": lambda path: os.chown(path / "foo", (path / "foo").stat().st_uid, -1),
+    "lchown": lambda path: os.lchown(path / "dir", -1, 1),
+    "fchmod": opened(lambda descriptor: os.fchmod(descriptor, 0o777)),
+    "fchown": opened(lambda descriptor: os.fchown(descriptor, 1, 1)),
+    "futimens": opened(lambda descriptor: os.utime(descriptor, ns=(1, 1))),
+    "fsetxattr": opened(lambda descriptor: os.setxattr(descriptor, "user.new", b"x")),
+    "fremovexattr": opened(lambda descriptor: os.removexattr(descriptor, "user.pfs.commit")),
     "utime": lambda path: os.utime(path / "foo"),
     "utime directory": lambda path: os.utime(path / "dir", (1, 1)),
     "setxattr": lambda path: os.setxattr(path / "foo", "user.pfs.commit", b"x"),
@@ -81,6 +117,51 @@ def test_reading_handle_can_not_be_changed(data):
             os.fchmod(descriptor, 0o777)
     finally:
         os.close(descriptor)
+
+
+def test_what_needs_a_descriptor_for_writing_gets_none(data):
+    """These calls can not reach the mount: a descriptor that is open for reading is refused before."""
+    (data.parent.parent / "more").write_bytes(b"more")
+    with (data / "foo").open("rb") as reading, (data.parent.parent / "more").open("rb") as more:
+        for call, number in (
+            (lambda: os.ftruncate(reading.fileno(), 0), errno.EINVAL),
+            (lambda: os.posix_fallocate(reading.fileno(), 0, 10), errno.EBADF),
+            (lambda: os.copy_file_range(more.fileno(), reading.fileno(), 4), errno.EBADF),
+            (lambda: os.write(reading.fileno(), b"x"), errno.EBADF),
+        ):
+            with pytest.raises(OSError, match=rf"\[Errno {number}\]"):
+                call()
+
+
+def test_a_file_without_a_name_can_not_be_made(data):
+    """The library that we mount with does not know that call, and the kernel says so instead of us."""
+    with pytest.raises(OSError, match=rf"\[Errno {errno.EOPNOTSUPP}\]"):
+        os.open(data, os.O_TMPFILE | os.O_WRONLY)
+
+
+AS_SOMEBODY = """
+import errno, os, sys
+from pathlib import Path
+from mount.test_refusing import CHANGES
+os.chdir(sys.argv[1])
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+for name, change in CHANGES.items():
+    try:
+        change(Path())
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            print(name, error)
+    else:
+        print(name, "was done")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be others")
+def test_changes_are_refused_to_others_in_the_same_words(data, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    assert run(AS_SOMEBODY, data) == ""
 
 
 def test_nobody_may_write_and_everybody_may_read(data):
