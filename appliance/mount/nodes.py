@@ -128,6 +128,11 @@ class Place:
         """What makes a node the same node."""
         return ("w", self.top.view, str(self.top), self.origin)
 
+    @property
+    def thing(self) -> tuple[str, str, Origin]:
+        """What it is, by whatever name at the top it was reached."""
+        return self.top.repo, self.top.branch, self.origin
+
 
 @dataclass(frozen=True, slots=True)
 class JobDirectory:

@@ -32,6 +32,7 @@ from appliance.mount.known import Known
 from appliance.mount.nodes import Directory, File, Fixed, Found, Gone, JobDirectory, Node, Page, Place, Root, View
 from appliance.mount.permissions import Change
 from appliance.mount.places import Shown
+from appliance.mount.reading import Reading
 from appliance.mount.staged import StagedFile
 from appliance.mount.tops import Top
 from appliance.mount.trees import caller_of
@@ -165,7 +166,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         self.known = Known()
         self.writing = Writing(store, writable, self._inodes)
         self.autocommit = Autocommit(self.writing.commit) if autocommit else None
-        self._files: Handles[OpenFile | SmallFile | StagedFile] = Handles()
+        self._files: Handles[OpenFile | SmallFile | Reading | StagedFile] = Handles()
         self._listings: Handles[Listing | PagedListing] = Handles()
         self._find_reader = find_reader
         self._owner = (os.getuid(), os.getgid())
@@ -291,12 +292,10 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     async def release(self, handle: Handle) -> None:
         opened = self._files.remove(handle)
-        if not isinstance(opened, StagedFile):
+        if isinstance(opened, OpenFile):
             opened.close()
-            return
-        place = self.writing.release(opened)
-        if opened.writing:
-            self._note_change(place)
+        else:
+            self._note_change(self.writing.release(opened))
 
     async def opendir(self, number: Inode, context: pyfuse3.RequestContext) -> Handle:
         directory = self._get_directory(number)

@@ -24,6 +24,7 @@ from appliance.mount.naming import Naming
 from appliance.mount.nodes import File, Place, list_file_attributes
 from appliance.mount.permissions import EXECUTE, READ, WRITE, Caller, Change
 from appliance.mount.places import Shown, check_length, get_item, leads_to, open_view, own_file, show
+from appliance.mount.reading import Reading, Readings
 from appliance.mount.staged import StagedFile
 from appliance.mount.tops import Top
 from appliance.mount.trees import Trees
@@ -62,6 +63,7 @@ class Writing:
         self._files = committing.staged_files(store)
         self._trees = Trees(store, self._files)
         self._open: defaultdict[Place, list[StagedFile]] = defaultdict(list)
+        self._readings = Readings(inodes, self._files)
         self._lock = trio.Lock()
         self.names = Naming(self._trees, self._lock, strict=writable.strict)
         self.turns = Turns()
@@ -103,8 +105,8 @@ class Writing:
         view = open_view(db, place.top)
         item = overlays.find_item(db, view, place.origin)
         if item is None:
-            if opened := self._open.get(place):
-                return show(place, os.fstat(opened[0].descriptor))
+            if (descriptor := self._find_descriptor(place)) is not None:
+                return show(place, os.fstat(descriptor))
             raise pyfuse3.FUSEError(errno.ESTALE)
         return self._trees.show(view, place.top, item)
 
@@ -136,36 +138,51 @@ class Writing:
 
     # -- files
 
-    async def open(self, place: Place, flags: int, caller: Caller) -> OpenFile | StagedFile:
+    async def open(self, place: Place, flags: int, caller: Caller) -> Reading | StagedFile:
         """Open a file. The first time it is opened for writing it is copied, unless it is emptied anyway."""
         wanted = _WANTED[flags & os.O_ACCMODE] | (WRITE if flags & os.O_TRUNC else 0)
         self._trees.check_access(caller, place, EXECUTE if flags & _FOR_EXECUTION else wanted)
         if not wanted & WRITE:
             return self._open_for_reading(place)
         async with self._lock:
-            opened = self._hold(place, await self._trees.stage(place, keep=not flags & os.O_TRUNC), caller)
+            opened = self._hold(place, await self._stage(place, keep=not flags & os.O_TRUNC), caller)
         if flags & os.O_TRUNC:
             os.ftruncate(opened.descriptor, 0)
             attributes.note_write(opened.descriptor, caller)
         return opened
 
-    def _open_for_reading(self, place: Place) -> OpenFile | StagedFile:
+    async def _stage(self, place: Place, *, keep: bool) -> str:
+        file = await self._trees.stage(place, keep=keep)
+        self._readings.go_over(place, file)
+        return file
+
+    def _open_for_reading(self, place: Place) -> Reading:
         with self._store.snapshot() as db:
             item = get_item(db, place)
             if item.entry is not None:
-                return OpenFile(blobs.list_extents(db, self._store.blobs, item.entry.content))
+                extents = blobs.list_extents(db, self._store.blobs, item.entry.content)
+                return self._readings.add(place, OpenFile(extents), None)
         file = own_file(item)
         assert file is not None, f"{place} has no bytes"
-        return self._hold(place, file, None)
+        return self._readings.add(place, StagedFile(self._files.path(file), writing=False), file)
 
-    def _hold(self, place: Place, file: str, writer: Caller | None) -> StagedFile:
-        trusted = writer is None or writer.is_root
-        opened = StagedFile(self._files.path(file), writing=writer is not None, trusted=trusted)
+    def _hold(self, place: Place, file: str, writer: Caller) -> StagedFile:
+        opened = StagedFile(self._files.path(file), writing=True, trusted=writer.is_root)
         self._open[place].append(opened)
         return opened
 
-    def release(self, opened: StagedFile) -> Place | None:
-        """Note that nobody has it open any more, close it, and return what it was."""
+    def _find_descriptor(self, place: Place) -> int | None:
+        """Return a descriptor of the staged bytes of a place that is open."""
+        if opened := self._open.get(place):
+            return opened[0].descriptor
+        return self._readings.find_descriptor(place)
+
+    def release(self, opened: Reading | StagedFile) -> Place | None:
+        """Note that nobody has it open any more, close it, and return what it was if it could be written to."""
+        if isinstance(opened, Reading):
+            self._readings.discard(opened)
+            opened.close()
+            return None
         released = next((place for place, files in self._open.items() if opened in files), None)
         if released is not None:
             self._open[released].remove(opened)
@@ -197,10 +214,13 @@ class Writing:
         with self._store.snapshot() as db:
             removed = overlays.find_item(db, open_view(db, place.top), place.origin) is None
         if removed:
-            return self._open[place][0].descriptor
+            descriptor = self._find_descriptor(place)
+            if descriptor is None:
+                raise pyfuse3.FUSEError(errno.ENOENT)
+            return descriptor
         if change.size_bytes is None:
             return self._files.path(self._trees.own(place))
-        return self._files.path(await self._trees.stage(place, keep=change.size_bytes != 0))
+        return self._files.path(await self._stage(place, keep=change.size_bytes != 0))
 
     # -- committing
 
@@ -263,7 +283,7 @@ class Writing:
     def _iter_written(self, repo: str, branch: str) -> Iterator[Place]:
         """Yield what is open for writing."""
         for place, files in self._open.items():
-            if leads_to(place, repo, branch) and any(opened.writing for opened in files):
+            if files and leads_to(place, repo, branch):
                 yield place
 
     def _check_closed(self, repo: str, branch: str) -> None:

@@ -182,6 +182,31 @@ def test_a_removed_file_that_is_open_can_be_used_on(data):
     assert names(data) == ["dir", "foo"]
 
 
+def test_who_reads_a_file_sees_what_others_write_to_it(store, writable, data):
+    large = b"x" * 1_000_000  # more than the kernel reads ahead: it asks again
+    put_all(store, "data", {"/large": large})
+    writable.settle()
+    with (data / "large").open("rb", buffering=0) as reader:
+        for number in (1, 2):  # the second time what is read was staged, and committed meanwhile
+            assert reader.read(1) == b"x"
+            with (data / "large").open("r+b") as writer:
+                writer.seek(-number, os.SEEK_END)
+                writer.write(b"!")
+            reader.seek(-number, os.SEEK_END)
+            assert reader.read(1) == b"!"
+            reader.seek(0)
+            writable.mount.commit("data", "master")
+
+
+def test_a_file_that_is_removed_while_it_is_read_can_be_looked_at(data):
+    (data / "new").write_bytes(b"new")
+    with (data / "new").open("rb") as reader:
+        (data / "new").unlink()
+        assert (os.fstat(reader.fileno()).st_nlink, reader.read()) == (0, b"new")
+        os.fchmod(reader.fileno(), 0o600)
+        assert os.fstat(reader.fileno()).st_mode & 0o777 == 0o600
+
+
 def test_times_and_the_executable_bit_hold_until_the_commit(data):
     (data / "foo").chmod(0o755)
     os.utime(data / "foo", ns=(5, 10**18))
