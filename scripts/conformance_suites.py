@@ -26,6 +26,7 @@ FSX = {
     "fsx without mmap": ["-W", "-R"],
     "fsx in pages": ["-r", "4096", "-w", "4096"],
 }
+LONG = re.compile(r"[0-9a-fx/]{100,}")
 FAILED = re.compile(r"not ok (\d+)(?!.*# TODO)(.*)")
 ENOUGH_S = 900
 
@@ -38,6 +39,8 @@ class Group:
     file: str
     tried: str
     reason: str
+    below: bool = False
+    """Whether it is only where the suites do not run at the top of the repo."""
 
 
 GROUPS = (
@@ -46,6 +49,13 @@ GROUPS = (
     ),
     Group(
         "links of a directory", r"rename/24", r" nlink'.*got 1$", "always 1, which means unknown: counting costs a listing"
+    ),
+    Group(
+        "the longest paths",
+        r"/03$|rename/02",
+        r"got (ENAMETOOLONG|ENOENT)$",
+        "below the top of the repo they are longer than a store keeps",
+        below=True,
     ),
 )
 
@@ -161,20 +171,23 @@ def run_places(directory: Path, options: argparse.Namespace) -> dict[str, dict[s
     return found
 
 
-def judge(place: str, found: dict[str, object], plain: dict[str, object], *, complete: bool) -> bool:
+def judge(place: str, found: dict[str, object], plain: dict[str, object], options: argparse.Namespace) -> bool:
     """Print what came out in a place, and tell whether all is as it has to be."""
+    complete = options.pjdfstest is not None and options.only is None
+    groups = [group for group in GROUPS if options.below or not group.below]
     ours, native = list_failures(found), {(one.file, one.number) for one in list_failures(plain)}
     unexpected = [one for one in ours if (one.file, one.number) not in native]
     print(f"{place}: {found['count']} tests, {len(ours)} fail; on the plain directory {len(native)}")
-    check(found["count"] == plain["count"], f"{place}: {found['count']} tests ran, on the plain directory {plain['count']}")
+    if found["count"] != plain["count"]:
+        print(f"  {plain['count']} there: pjdfstest asks less of file systems that it does not know by name")
     unneeded = []
-    for group in GROUPS if place == "repo" else ():
+    for group in groups if place == "repo" else ():
         members = [one for one in unexpected if re.search(group.file, one.file) and re.search(group.tried, one.tried)]
         unexpected = [one for one in unexpected if one not in members]
         print(f"  {len(members)} of {group.name}: {group.reason}")
         unneeded += [] if members or not complete else [group.name]
     for one in unexpected:
-        print(f"  FAILED {one.file} {one.number}: {one.tried}")
+        print(f"  FAILED {one.file} {one.number}: {LONG.sub('…', one.tried)}")
     for name in unneeded:
         print(f"  FAILED nothing belongs to the group of {name} any more")
     return not unexpected and not unneeded
@@ -207,8 +220,7 @@ def main(arguments: Sequence[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="suites-") as directory:
             Path(directory).chmod(0o755)
             found = run_places(Path(directory), options)
-        complete = options.pjdfstest is not None and options.only is None
-        passed = [judge(place, found[place], found["plain"], complete=complete) for place in PLACES[1:] if place in found]
+        passed = [judge(place, found[place], found["plain"], options) for place in PLACES[1:] if place in found]
     except Wrong as wrong:
         print(f"conformance suites: {wrong}", file=sys.stderr)
         return 1

@@ -67,6 +67,7 @@ class Naming:
         if place.is_directory:
             raise pyfuse3.FUSEError(errno.EPERM)
         async with self._lock:
+            permissions.check_link(caller, self._trees.get_shown(place))
             text = self._free_name(parent, name, caller)
             file = self._files.link(self._trees.own(place))
 

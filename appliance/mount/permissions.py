@@ -94,6 +94,12 @@ def check_removal(caller: Caller, directory: Status, child: Status) -> None:
         raise pyfuse3.FUSEError(errno.EPERM)
 
 
+def check_link(caller: Caller, status: Status) -> None:
+    """Raise EPERM unless something may get another name: Linux protects what one can not write to as well."""
+    if not caller.is_root and caller.uid != status.uid and not may(caller, status, READ | WRITE):
+        raise pyfuse3.FUSEError(errno.EPERM)
+
+
 def check_change(caller: Caller, status: Status, change: Change) -> None:
     """Raise EACCES or EPERM unless attributes can be changed; the size has been checked where a file was opened for that."""
     if caller.is_root:

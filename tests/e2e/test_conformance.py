@@ -83,6 +83,21 @@ def test_a_mount_that_is_killed_loses_nothing_and_hangs_nobody(tmp_path: Path) -
     assert done.stdout == "killed 2 times: nothing was lost, nothing hung\n"
 
 
+def test_suites_of_file_systems_fail_where_a_plain_directory_does_not(tmp_path: Path) -> None:
+    if (problem := mountpoint.find_problem(tmp_path) or probe_namespaces()) or os.geteuid() != 0:
+        pytest.skip(problem or "only root can be others")
+    tests = tmp_path / "tests/some"
+    tests.mkdir(parents=True)
+    (tests / "00.t").write_text("echo 1..2; mkdir d && echo ok 1; rmdir d && echo ok 2")
+    (tests / "01.t").write_text("echo 1..1; test $(stat -f -c %T .) = fuseblk && echo not ok 1 - tried fuse || echo ok 1")
+    (tests / "02.t").write_text("echo 1..2; echo not ok 1 - tried nothing; echo 'not ok 2 - tried this # TODO'")
+    command = [sys.executable, str(SCRIPTS / "conformance_suites.py"), "--pjdfstest", str(tmp_path), "--only", "some"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 1, done.stderr
+    assert [line for line in done.stdout.splitlines() if "FAILED" in line] == ["  FAILED some/01 1: - tried fuse"]
+    assert "out: 5 tests, 1 fail; on the plain directory 1" in done.stdout
+
+
 def test_other_peoples_stores_get_and_give_everything() -> None:
     if problem := probe_namespaces():
         pytest.skip(problem)
