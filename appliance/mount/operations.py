@@ -292,10 +292,10 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     async def release(self, handle: Handle) -> None:
         opened = self._files.remove(handle)
-        if isinstance(opened, OpenFile):
-            opened.close()
-        else:
+        if isinstance(opened, Reading | StagedFile):
             self._note_change(self.writing.release(opened))
+        else:
+            opened.close()
 
     async def opendir(self, number: Inode, context: pyfuse3.RequestContext) -> Handle:
         directory = self._get_directory(number)
