@@ -280,7 +280,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         with self._store.snapshot() as db:
             return OpenFile(blobs.list_extents(db, self._store.blobs, nodes.get_entry(db, node).content))
 
-    async def _open_place(self, number: Inode, flags: int, context: pyfuse3.RequestContext) -> OpenFile | StagedFile:
+    async def _open_place(self, number: Inode, flags: int, context: pyfuse3.RequestContext) -> Reading | StagedFile:
         place = self._inodes.get(number)
         assert isinstance(place, Place), f"{place} is opened as one of a writable branch"
         return await self.writing.open(place, flags, caller_of(context))
