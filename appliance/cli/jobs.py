@@ -8,7 +8,20 @@ import click
 from appliance.cli import verbs
 from appliance.cli.connection import ask_until, call, iterate
 from appliance.cli.options import history_option, styled
-from appliance.cli.output import Facts, Style, bar, datum_progress, print_list, print_one, span, state, state_and_reason
+from appliance.cli.output import (
+    Facts,
+    Style,
+    bar,
+    datum_progress,
+    duration,
+    indented,
+    print_list,
+    print_one,
+    size,
+    span,
+    state,
+    state_and_reason,
+)
 from appliance.cli.references import parse_commit, parse_job, split_filter
 from appliance.cli.specs import read_spec, spec_file_option
 from appliance.errors import JobNotFound
@@ -181,13 +194,14 @@ def _row(job: Facts, style: Style) -> tuple[str, ...]:
         span(job["started_ns"], job["finished_ns"]),
         str(job["restarts"]),
         datum_progress(job),
-        "-",  # how much a job reads and writes is not counted
-        "-",
+        size(job["downloaded_bytes"]),
+        size(job["uploaded_bytes"]),
         state_and_reason(job["state"], job["reason"]),
     )
 
 
 def _describe(job: Facts, style: Style) -> dict[str, str | None]:
+    spec = call("inspect_pipeline", pipeline=f"{job['pipeline']}.{job['version']}")["spec"]
     return {
         "ID": job["id"],
         "Pipeline": job["pipeline"],
@@ -200,9 +214,18 @@ def _describe(job: Facts, style: Style) -> dict[str, str | None]:
         "Skipped": str(job["skipped"]),
         "Recovered": str(job["recovered"]),
         "Total": str(job["total"]),
+        "Data Downloaded": size(job["downloaded_bytes"]),
+        "Data Uploaded": size(job["uploaded_bytes"]),
+        "Process Time": duration(job["process_ns"]),
+        "Datum Timeout": spec.get("datum_timeout"),
+        "Job Timeout": spec.get("job_timeout"),
         "Restarts": str(job["restarts"]),
         "Pipeline Version": str(job["version"]),
+        "ParallelismSpec": indented(spec.get("parallelism_spec")),
+        "Input": indented(spec.get("input")),
+        "Transform": indented(spec.get("transform")),
         "Output Commit": f"{job['pipeline']}@{job['id']}",
+        "Egress": indented(spec.get("egress")),
     }
 
 

@@ -158,6 +158,11 @@ def lines(described: Mapping[str, str | None]) -> str:
     return "".join(f"{key}: {value}\n" for key, value in described.items() if value is not None)
 
 
+def indented(part: Any) -> str | None:
+    """Return a part of a spec for a line of its own; None for none."""
+    return "\n" + json.dumps(part, indent=2, ensure_ascii=False) if part else None
+
+
 def objects(found: Iterable[Any], *, yaml: bool = False) -> str:
     """Return objects one after another."""
     if not yaml:

@@ -1,14 +1,11 @@
 """Pipelines: made, changed, shown, deleted."""
 
-import json
-from typing import Any
-
 import click
 
 from appliance.cli import verbs
 from appliance.cli.connection import call, iterate
 from appliance.cli.options import history_option, one_or_all, styled
-from appliance.cli.output import Facts, Style, objects, print_list, print_one, state
+from appliance.cli.output import Facts, Style, indented, objects, print_list, print_one, state
 from appliance.cli.specs import images_refused, read_spec, send_spec, spec_file_option, specs_option
 
 _HEADER = ("NAME", "VERSION", "INPUT", "CREATED", "STATE / LAST JOB", "DESCRIPTION")
@@ -140,15 +137,14 @@ def _describe(pipeline: Facts, style: Style) -> dict[str, str | None]:
         "Version": str(pipeline["version"]),
         "Created": style.when(pipeline["created_ns"]),
         "State": state(_state(pipeline)),
+        "Stopped": str(pipeline["stopped"]).lower(),
         "Last Job": state(pipeline["last_job_state"]) if pipeline["last_job_state"] else None,
-        "Input": _indented(spec.get("input")),
+        "Input": indented(spec.get("input")),
         "Output Branch": spec.get("output_branch", "master"),
         "S3 Output": "true" if spec.get("s3_out") else None,
-        "Transform": _indented(spec.get("transform")),
-        "Parallelism Spec": _indented(spec.get("parallelism_spec")),
-        "Egress": _indented(spec.get("egress")),
+        "Transform": indented(spec.get("transform")),
+        "Parallelism Spec": indented(spec.get("parallelism_spec")),
+        "Datum Timeout": spec.get("datum_timeout"),
+        "Job Timeout": spec.get("job_timeout"),
+        "Egress": indented(spec.get("egress")),
     }
-
-
-def _indented(part: Any) -> str | None:
-    return "\n" + json.dumps(part, indent=2, ensure_ascii=False) if part else None

@@ -211,6 +211,23 @@ def finish_datum(db: Db, datum: StoredDatum, state: str, reason: str = "") -> No
     output = datum.row if state == "success" else None
     db.execute(sql, (state, reason, time.time_ns(), output, datum.row))
     db.execute("DELETE FROM uploads WHERE target = ?", (f"datum/{datum.row}",))
-    counter = "processed" if state == "success" else state
-    db.execute(f"UPDATE jobs SET {counter} = {counter} + 1 WHERE id = ?", (datum.job_row,))
+    _count(db, datum, "processed" if state == "success" else state)
     db.changes.jobs = True
+
+
+_GIVEN = """
+    SELECT coalesce(sum(json_extract(i.value, '$.size_bytes')), 0) FROM json_each(CAST(inputs AS TEXT)) i
+    WHERE NOT json_extract(i.value, '$.s3') AND NOT json_extract(i.value, '$.empty_files')
+"""
+
+
+def _count(db: Db, datum: StoredDatum, counter: str) -> None:
+    """Add a datum that has just ended to the counters of its job."""
+    sql = f"""
+        UPDATE jobs SET {counter} = {counter} + 1,
+            downloaded_bytes = downloaded_bytes + (SELECT ({_GIVEN}) FROM datums WHERE id = ?1),
+            uploaded_bytes = uploaded_bytes + (SELECT coalesce(sum(size_bytes), 0) FROM datum_files WHERE datum_id = ?1),
+            process_ns = process_ns + (SELECT finished_ns - started_ns FROM datums WHERE id = ?1)
+        WHERE id = ?2
+    """
+    db.execute(sql, (datum.row, datum.job_row))

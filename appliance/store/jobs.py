@@ -37,11 +37,15 @@ class Job:
     skipped: int
     failed: int
     recovered: int
+    downloaded_bytes: int
+    uploaded_bytes: int
+    process_ns: int
 
 
 SELECT = """
     SELECT j.id, p.name, j.version, lower(hex(c.global_id)), j.commit_id, j.state, j.reason, j.created_ns, j.started_ns,
-           j.finished_ns, j.restarts, j.total, j.processed, j.skipped, j.failed, j.recovered
+           j.finished_ns, j.restarts, j.total, j.processed, j.skipped, j.failed, j.recovered,
+           j.downloaded_bytes, j.uploaded_bytes, j.process_ns
     FROM jobs j JOIN pipelines p ON p.id = j.pipeline_id AND NOT p.deleted JOIN commits c ON c.id = j.commit_id
 """
 

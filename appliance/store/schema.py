@@ -647,6 +647,13 @@ def overlay_order(db: Database) -> None:
     db.conn.execute("CREATE INDEX overlay_nodes_mark ON overlay_nodes (parent_id, (name || iif(kind = 2, '/', '')))")
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def job_sizes(db: Database) -> None:
+    """What the datums of a job that ran were given (without S3) and wrote, in bytes, and how long they took altogether."""
+    for name in ("downloaded_bytes", "uploaded_bytes", "process_ns"):
+        db.conn.execute(f"ALTER TABLE jobs ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0")
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to this code's schema. Raises Conflict, changing nothing, if it is newer."""
     db = Database(connection)

@@ -235,7 +235,7 @@ def test_job_is_shown(sh: Shell, pipeline: str) -> None:
         listed = sh("list", "job", *words)
         assert " ".join(listed.out.splitlines()[0].split()) == "PIPELINE ID STARTED DURATION RESTART PROGRESS DL UL STATE"
         assert listed.rows[0][:2] == [pipeline, job]
-        assert listed.rows[0][-8:] == ["1", "+", "0", "/", "1", "-", "-", "success"]
+        assert listed.rows[0][-8:] == ["1", "+", "0", "/", "1", "0B", "0B", "success"]
     assert sh("inspect", "job", job).out == sh("list", "job", job).out
     assert sh("inspect", "job", f"{pipeline}@{job}").out.startswith(f"ID: {job}\nPipeline: {pipeline}\n")
     assert pipeline in paths(sh("list", "job", "--expand"))

@@ -39,6 +39,14 @@ def test_what_a_datum_saw_can_not_be_changed_through_s3(lab: Lab) -> None:
         s3_of(lab).create_bucket(Bucket="mine.edges.meta")
 
 
+def test_job_counts_what_its_datums_were_given_and_wrote(lab: Lab) -> None:
+    lab.run("cat /pfs/images/* /pfs/images/* > /pfs/out/$PACH_DATUM_ID", {"/a": b"one", "/b": b"four"})
+    job = lab.newest()
+    assert (job.downloaded_bytes, job.uploaded_bytes, job.process_ns > 0) == (7, 14, True)
+    lab.succeeded(lab.put({"/c": b"c"}))
+    assert (lab.newest().downloaded_bytes, lab.newest().uploaded_bytes) == (1, 2)
+
+
 def test_pipeline_reads_what_another_ones_datums_came_to(lab: Lab) -> None:
     lab.run(COPY, {"/a": b"one", "/b": b"two"})
     read = {"pfs": {"repo": "edges", "repo_type": "meta", "name": "accounts", "glob": "/meta/*"}}
