@@ -20,7 +20,7 @@ RECIPES = re.findall(r"<!-- engine: (\w+) -->\n```python\n(.*?)```", README, re.
 
 def test_every_block_says_how_it_is_tested() -> None:
     marks = [mark for mark, _ in BLOCKS]
-    assert marks == ["", "session", "session", "auth", "grammar", "session"]
+    assert marks == ["", "session", "session", "auth", "session", "batching", "grammar", "session"]
 
 
 @pytest.mark.parametrize(("engine", "recipe"), RECIPES)
@@ -49,7 +49,7 @@ def test_session_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
     if problem := probe_namespaces():
         pytest.skip(problem)
     # What is said of authentication is the last of all: it shuts out what came in without a token.
-    session = "".join(text for mark, text in sorted(BLOCKS[1:], key=lambda block: block[0] == "auth") if mark != "grammar")
+    session = "".join(text for wanted in ("session", "auth") for mark, text in BLOCKS if mark == wanted)
     # The port of the README may be taken here; everything else is as printed.
     session = session.replace("127.0.0.1:30600", "127.0.0.1:0").replace("$PWD/.venv/bin", str(Path(sys.executable).parent))
     script = f"set -eu\ntrap 'kill %1; wait' EXIT\n{session}\n"
@@ -58,7 +58,17 @@ def test_session_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
         ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    named = ("/cat.txt", "\n2\n", "Provenance: images@", "master.count", "dogs.txt", "Root token: ", "[repoReader]")
+    named = (
+        "count.meta",
+        "PRE meta/",
+        "/cat.txt",
+        "\n2\n",
+        "Provenance: images@",
+        "master.count",
+        "dogs.txt",
+        "Root token: ",
+        "[repoReader]",
+    )
     for shown in (*named, "No errors found.", "repos: copy;"):
         assert shown in done.stdout
 

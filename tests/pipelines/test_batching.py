@@ -25,6 +25,13 @@ def test_one_process_serves_all_datums(lab: Lab) -> None:
     assert lab.logs(job) == ["born"]
 
 
+def test_loop_of_the_readme_runs_as_printed(lab: Lab) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    loop = readme.partition("<!-- test: batching -->\n```sh\n")[2].partition("```")[0]
+    job = run(lab, loop, {"/a": b"one word", "/b": b"one"})
+    assert (job.state, sorted(data.strip() for data in lab.output().values())) == ("success", [b"1", b"2"])
+
+
 def test_each_datum_finds_its_own_inputs_and_variables(lab: Lab) -> None:
     job = run(lab, LOOP.format("ls /pfs /pfs/images > /pfs/out/$PACH_DATUM_ID; echo $PACH_JOB_ID"))
     found = {datum.id: lab.output()[f"/{datum.id}"].decode().split() for datum in lab.datums(job)}
