@@ -11,11 +11,12 @@ has the account of the one whose output it took over. What S3 inputs have is not
 
 import hashlib
 import heapq
-import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
+
+import msgspec
 
 from appliance.errors import NotFound
 from appliance.names import find_meta_owner
@@ -45,9 +46,11 @@ class _Datum:
 
 @dataclass(frozen=True, slots=True)
 class JobFiles:
-    """The place of a meta commit's files."""
+    """The place of a meta commit's files, those of a job. `inputs` are commits that its datums were given, once looked up."""
 
     commit: Commit
+    job: int | None
+    inputs: dict[tuple[str, str], Snapshot] = field(default_factory=dict, compare=False)
 
     def find(self, db: Db, path: str) -> Any:
         """Return the row of a path or None."""
@@ -56,7 +59,7 @@ class JobFiles:
 
     def rows(self, db: Db, start: str) -> Iterator[Any]:
         """Yield the rows from the path `start` on, lazily."""
-        inputs = _Inputs(db)
+        inputs = _Inputs(db, self.inputs)
         sides: tuple[tuple[str, Callable[[Db, _Datum], Iterator[Entry]]], ...] = (
             (_META, lambda db, datum: iter((_account(db, self.commit, datum),))),
             (_PFS, lambda db, datum: _iter_files(db, datum, inputs, start)),
@@ -79,18 +82,17 @@ class JobFiles:
             rows = self.rows(db, row[0][: end + len(delimiter)] + LAST)
 
     def _iter_datums(self, db: Db, start: str) -> Iterator[_Datum]:
-        """Yield the datums that have ended, by id, from the one on that a path begins with."""
+        """Yield the datums that have ended, by id and each id once, from the one on that a path begins with."""
         sql = """
-            SELECT d.id, lower(hex(d.datum_id)), d.inputs, d.output_of,
-                   CASE d.state WHEN 'skipped' THEN d.output_of ELSE d.id END
-            FROM pipelines p JOIN commits c ON c.global_id = ? JOIN jobs j ON j.commit_id = c.id AND j.pipeline_id = p.id
-            JOIN datums d ON d.job_id = j.id
-            WHERE p.name = ? AND d.position >= 0 AND d.state NOT IN ('waiting', 'running') AND d.datum_id >= ?
-            GROUP BY d.datum_id ORDER BY d.datum_id
+            SELECT id, lower(hex(datum_id)), inputs, output_of, CASE state WHEN 'skipped' THEN output_of ELSE id END
+            FROM datums INDEXED BY datums_id
+            WHERE job_id = ? AND datum_id >= ? AND position >= 0 AND state NOT IN ('waiting', 'running') ORDER BY datum_id
         """
-        key = bytes.fromhex(self.commit.id), find_meta_owner(self.commit.repo), _first_id(start.partition("/")[0])
-        for row, datum_id, inputs, output, account in db.execute(sql, key):
-            yield _Datum(row, datum_id, json.loads(inputs), output, account)
+        before = ""
+        for row, datum_id, inputs, output, account in db.execute(sql, (self.job, _first_id(start.partition("/")[0]))):
+            if datum_id != before:
+                yield _Datum(row, datum_id, msgspec.json.decode(inputs), output, account)
+            before = datum_id
 
     def _row(self, entry: Entry) -> tuple[Any, ...]:
         """Return the row of an entry, which is of this commit alone: its number is one that no entry has."""
@@ -99,6 +101,15 @@ class JobFiles:
         held = entry.content.data if entry.content.data is not None else blob_id
         place = -int.from_bytes(number) - 1, self.commit.line, self.commit.seq
         return (entry.path, int(entry.kind), size_bytes, entry.modified_ns, etag, held, list_id, text, *place)
+
+
+def open_files(db: Db, commit: Commit) -> JobFiles:
+    """Return what there is to see of a meta commit; nothing if its job was deleted."""
+    sql = """
+        SELECT j.id FROM jobs j JOIN pipelines p ON p.id = j.pipeline_id JOIN commits c ON c.id = j.commit_id
+        WHERE c.global_id = ? AND p.name = ?
+    """
+    return JobFiles(commit, db.value(sql, (bytes.fromhex(commit.id), find_meta_owner(commit.repo))))
 
 
 def _without_data(content: Content) -> Content:
@@ -120,9 +131,8 @@ def _first_id(text: str) -> bytes:
 class _Inputs:
     """The commits that datums were given, each looked up once."""
 
-    def __init__(self, db: Db) -> None:
-        self._db = db
-        self._opened: dict[tuple[str, str], Snapshot] = {}
+    def __init__(self, db: Db, opened: dict[tuple[str, str], Snapshot]) -> None:
+        self._db, self._opened = db, opened
 
     def open(self, repo: str, commit_id: str) -> Snapshot:
         """Return what a commit holds; nothing if it was removed by force."""
@@ -189,7 +199,7 @@ def _account(db: Db, commit: Commit, datum: _Datum) -> Entry:
         JOIN commits c ON c.id = j.commit_id WHERE d.id = ?
     """
     job, inputs, digest, state, reason, position, started_ns, finished_ns, written = db.row(sql, (datum.account,))
-    given = json.loads(inputs)
+    given = msgspec.json.decode(inputs)
     account = {
         "job": {"pipeline": {"name": find_meta_owner(commit.repo)}, "id": job},
         "inputs": [_describe_input(item) for item in given],
@@ -203,7 +213,7 @@ def _account(db: Db, commit: Commit, datum: _Datum) -> Entry:
         },
         "index": str(position),
     }
-    data = json.dumps(account, indent=2, ensure_ascii=False).encode() + b"\n"
+    data = msgspec.json.format(msgspec.json.encode(account), indent=2) + b"\n"
     content = Content(len(data), hashlib.md5(data, usedforsecurity=False).hexdigest(), data=data)
     modified_ns = finished_ns or commit.finished_ns or commit.started_ns
     return Entry(0, f"{_META}{datum.id}/meta", Kind.FILE, content, modified_ns, {}, 0, 0)

@@ -200,9 +200,9 @@ def open_commit(db: Db, commit: Commit) -> Snapshot:
     """Return the snapshot of a commit; one that failed is empty, unless it shows the datums of its job."""
     if find_meta_owner(commit.repo) is not None:
         # Late, for the two need each other: what a job's datums saw is in other commits.
-        from appliance.store.meta import JobFiles
+        from appliance.store.meta import open_files
 
-        return Snapshot((JobFiles(commit),), commit, ((commit.line, commit.seq),))
+        return Snapshot((open_files(db, commit),), commit, ((commit.line, commit.seq),))
     if commit.error is not None:
         return Snapshot((), commit)
     return open_seq(db, commit.line, commit.seq, commit)
