@@ -174,6 +174,8 @@ class Batch:
         finally:
             process.is_over = True
             process.lot.unpark_all()
+            if process.call is not None:  # nobody is left to hear the answer
+                process.call.give(None)
 
     async def stop(self) -> None:
         """End the process, if there is one, with all that it started."""

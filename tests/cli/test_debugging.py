@@ -145,3 +145,13 @@ def test_unknown_datum_is_named(sh: Shell, appliance: Serving, repo: str) -> Non
 
 def test_shell_and_command_exclude_each_other(sh: Shell) -> None:
     assert sh.try_("debug", "datum", "p@x", "00", "--shell", "--", "ls").status == 2
+
+
+def test_command_that_asks_for_datums_is_not_run_alone(sh: Shell, appliance: Serving, repo: str) -> None:
+    transform = {"cmd": ["sh", "-ec", "pachctl next datum; . /pfs/.env; cp $in /pfs/out"], "datum_batching": True}
+    datum = make(sh, appliance, repo, "", transform=transform)
+    done = datum.debug("--diff")
+    text = f"the command of pipeline p-{repo} asks for datums: give another one behind --\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", text)
+    assert datum.sh("cat $in; ls /pfs/out") == ["content"]
+    assert sh("get", "file", f"p-{repo}@master:/a").out == "content\n"

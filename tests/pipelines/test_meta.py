@@ -31,6 +31,21 @@ def test_what_a_datum_saw_is_read_through_s3(lab: Lab) -> None:
     assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["master.edges", "master.images"]
 
 
+def test_what_a_datum_came_to_is_copied_through_s3(lab: Lab) -> None:
+    lab.run(COPY, {"/a": b"one"})
+    source = {"Bucket": "master.edges.meta", "Key": f"meta/{lab.datums(lab.newest())[0].id}/meta"}
+    s3, where = s3_of(lab), {"Bucket": "master.images", "Key": "parts"}
+    whole = s3.get_object(**source)["Body"].read()
+    assert s3.get_object(**source, Range="bytes=2-5")["Body"].read() == whole[2:6]
+    s3.copy_object(Bucket="master.images", Key="copy", CopySource=source)
+    upload = s3.create_multipart_upload(**where)["UploadId"]
+    part = s3.upload_part_copy(**where, UploadId=upload, PartNumber=1, CopySource=source, CopySourceRange="bytes=2-5")
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part["CopyPartResult"]["ETag"]}]}
+    s3.complete_multipart_upload(**where, UploadId=upload, MultipartUpload=parts)
+    assert s3.get_object(Bucket="master.images", Key="copy")["Body"].read() == whole
+    assert s3.get_object(**where)["Body"].read() == whole[2:6]
+
+
 def test_what_a_datum_saw_can_not_be_changed_through_s3(lab: Lab) -> None:
     lab.run(COPY, {"/a": b"one"})
     with pytest.raises(ClientError, match="WriteToOutputBranch"):
