@@ -14,7 +14,7 @@ import trio
 
 from appliance.errors import ApplianceError
 from appliance.pipelines.batching import Batch
-from appliance.pipelines.doors import Doors, Lines, Work, write
+from appliance.pipelines.doors import Doors, Lines, Work
 from appliance.pipelines.link import ProcessLost, ProcessNotStarted
 from appliance.pipelines.openings import OpenedFile
 from appliance.pipelines.place import Place, open_place
@@ -23,7 +23,6 @@ from appliance.pipelines.scratch import emptied
 from appliance.pipelines.slots import Turn
 from appliance.pipelines.spec import Spec
 from appliance.store import Db, Store, datums, discarding, opened
-from appliance.store.datums import StoredDatum
 
 # A datum whose run is lost more often than this with its launcher is taken to be the reason.
 _MOST_LOST = 3
@@ -114,7 +113,7 @@ async def run_datum(
             break
         remark(f"datum {work.stored.id}: try {number} of {most} failed: {tried.failure}")
         await trio.to_thread.run_sync(_clear, doors.store, work.stored.row)
-    await write(doors.store, partial(_finish, stored=work.stored, tried=tried))
+    await trio.to_thread.run_sync(_finish, doors.store, work, tried)
 
 
 def _clear(store: Store, row: int) -> None:
@@ -126,9 +125,18 @@ def _clear(store: Store, row: int) -> None:
         pass
 
 
-def _finish(db: Db, stored: StoredDatum, tried: _Tried) -> None:
-    datums.finish_datum(db, stored, tried.state, tried.failure or "")
-    opened.add_opened(db, stored.row, tried.opened)
+def _finish(store: Store, work: Work, tried: _Tried) -> None:
+    """Write down how a datum ended. What it moved is counted before, for that may take long and others want to write."""
+    stored = work.stored
+    given = sum(item.size_bytes for item in work.inputs if not item.s3 and not item.empty_files)
+    with store.snapshot() as db:
+        written = datums.count_staged(db, stored.row) if tried.failure is None else 0
+
+    def finish(db: Db) -> None:
+        datums.finish_datum(db, stored, tried.state, tried.failure or "", given_bytes=given, written_bytes=written)
+        opened.add_opened(db, stored.row, tried.opened)
+
+    store.write(finish)
 
 
 async def _run_try(

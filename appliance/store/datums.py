@@ -199,10 +199,19 @@ def delete_datum_file(db: Db, datum_row: int, path: str) -> bool:
     return db.execute("DELETE FROM datum_files WHERE datum_id = ? AND path = ?", (datum_row, path)).rowcount > 0
 
 
-def finish_datum(db: Db, datum: StoredDatum, state: str, reason: str = "") -> None:
+def count_staged(db: Db, datum_row: int) -> int:
+    """Return the bytes of what a datum has staged; costs a look at each file, so no write should ask."""
+    size_bytes: int = db.value("SELECT coalesce(sum(size_bytes), 0) FROM datum_files WHERE datum_id = ?", (datum_row,))
+    return size_bytes
+
+
+def finish_datum(
+    db: Db, datum: StoredDatum, state: str, reason: str = "", *, given_bytes: int = 0, written_bytes: int = 0
+) -> None:
     """End a running datum: as `success` what it staged is its output, as `failed` or `recovered` that is dropped.
 
-    Raises NotWritable if it is not running: its job has ended meanwhile, or is no more.
+    What it was given and wrote is for the job's counters. Raises NotWritable if it is not running: its job has ended
+    meanwhile, or is no more.
     """
     check_writable(db, datum.row)
     if state != "success":
@@ -211,23 +220,12 @@ def finish_datum(db: Db, datum: StoredDatum, state: str, reason: str = "") -> No
     output = datum.row if state == "success" else None
     db.execute(sql, (state, reason, time.time_ns(), output, datum.row))
     db.execute("DELETE FROM uploads WHERE target = ?", (f"datum/{datum.row}",))
-    _count(db, datum, "processed" if state == "success" else state)
-    db.changes.jobs = True
-
-
-_GIVEN = """
-    SELECT coalesce(sum(json_extract(i.value, '$.size_bytes')), 0) FROM json_each(CAST(inputs AS TEXT)) i
-    WHERE NOT json_extract(i.value, '$.s3') AND NOT json_extract(i.value, '$.empty_files')
-"""
-
-
-def _count(db: Db, datum: StoredDatum, counter: str) -> None:
-    """Add a datum that has just ended to the counters of its job."""
+    counter = "processed" if state == "success" else state
     sql = f"""
-        UPDATE jobs SET {counter} = {counter} + 1,
-            downloaded_bytes = downloaded_bytes + (SELECT ({_GIVEN}) FROM datums WHERE id = ?1),
-            uploaded_bytes = uploaded_bytes + (SELECT coalesce(sum(size_bytes), 0) FROM datum_files WHERE datum_id = ?1),
+        UPDATE jobs SET {counter} = {counter} + 1, downloaded_bytes = downloaded_bytes + ?2,
+            uploaded_bytes = uploaded_bytes + ?3,
             process_ns = process_ns + (SELECT finished_ns - started_ns FROM datums WHERE id = ?1)
-        WHERE id = ?2
+        WHERE id = ?4
     """
-    db.execute(sql, (datum.row, datum.job_row))
+    db.execute(sql, (datum.row, given_bytes, written_bytes, datum.job_row))
+    db.changes.jobs = True

@@ -62,6 +62,11 @@ def test_job_counts_what_its_datums_were_given_and_wrote(lab: Lab) -> None:
     assert (lab.newest().downloaded_bytes, lab.newest().uploaded_bytes) == (1, 2)
 
 
+def test_output_of_a_datum_that_failed_is_not_counted(lab: Lab) -> None:
+    job = lab.run("echo half > /pfs/out/half; false", {"/a": b"one"})
+    assert (job.state, job.downloaded_bytes, job.uploaded_bytes) == ("failure", 3, 0)
+
+
 def test_pipeline_reads_what_another_ones_datums_came_to(lab: Lab) -> None:
     lab.run(COPY, {"/a": b"one", "/b": b"two"})
     read = {"pfs": {"repo": "edges", "repo_type": "meta", "name": "accounts", "glob": "/meta/*"}}
