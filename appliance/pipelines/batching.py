@@ -161,9 +161,10 @@ class Batch:
         binds += [Bind(self._own / "variables", "/pfs/.env")]
         binds += secret_binds(self.doors.find_secret, transform.secrets, self._own / "secrets")
         spec = place.command(transform.cmd, transform.stdin)
-        env = {name: value for name, value in spec.env.items() if name not in place.variables}
-        path = f"{env.get('PATH', '')}:{sysconfig.get_path('scripts')}"
-        return replace(spec, env={**env, "PATH": path, ADDRESS: self._address}, binds=tuple(binds), variables="")
+        env = {name: value for name, value in spec.env.items() if name not in place.variables} | {ADDRESS: self._address}
+        if not self.doors.runner.foreign:  # there what an image has is all there is
+            env["PATH"] = f"{env.get('PATH', '')}:{sysconfig.get_path('scripts')}"
+        return replace(spec, env=env, binds=tuple(binds), variables="")
 
     async def _run(self, process: _Process, spec: ProcessSpec) -> None:
         try:

@@ -105,6 +105,14 @@ def test_several_datums_run_side_by_side(lab: Lab) -> None:
     assert (job.processed, lab.output()) == (4, files)
 
 
+def test_one_container_serves_many_datums(lab: Lab) -> None:
+    ask = "wget -q -O /dev/null --post-data= $APPLIANCE_NEXT_DATUM"
+    files = {f"/{name}": name.encode() for name in "abc"}
+    script = f"echo born; while {ask}; do . /pfs/.env; cp $images /pfs/out; done"
+    job = lab.run(script, files, transform=in_image(datum_batching=True))
+    assert (job.state, lab.output(), lab.logs(job)) == ("success", files, ["born"])
+
+
 def test_without_a_command_the_image_has_one(lab: Lab) -> None:
     lab.run("", {"/a": b""}, transform=in_image(cmd=[]))
     assert lab.output() == {"/a": b"from the image\n"}
