@@ -7,6 +7,7 @@ it has its answer; but while it waits, the mount namespace that it is in tells w
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 OpenedFile = tuple[int, str]
@@ -14,8 +15,8 @@ OpenedFile = tuple[int, str]
 
 # Of a datum that opens more, the first are known.
 _MOST_FILES = 10_000
-# Namespaces of runs that have not ended; those of somebody else's, who reads the mount too, make room for others.
-_MOST_NAMESPACES = 256
+# Of all runs that have not ended, of those that were killed, and of others who read the mount too: the oldest make room.
+_MOST_HELD = 100_000
 
 
 class Opened:
@@ -23,6 +24,9 @@ class Opened:
 
     def __init__(self) -> None:
         self._files: dict[OpenedFile, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._files)
 
     def add(self, line: int, path: str) -> None:
         """Note a file."""
@@ -46,22 +50,30 @@ class Openings:
         self._own = _namespace("self")
         self._lock = threading.Lock()
         self._opened: OrderedDict[int, Opened] = OrderedDict()
+        self._held = 0
 
     def find_reader(self, pid: int) -> Callable[[int, str], None] | None:
         """Return what notes the files that a process opens, which waits meanwhile; None for one that is no datum's."""
         namespace = _namespace(str(pid))
-        if namespace in (None, self._own):
+        if namespace is None or namespace == self._own:
             return None
+        return partial(self._note, namespace)
+
+    def _note(self, namespace: int, line: int, path: str) -> None:
         with self._lock:
             opened = self._opened.setdefault(namespace, Opened())
-            if len(self._opened) > _MOST_NAMESPACES:
-                self._opened.popitem(last=False)
-        return opened.add
+            before = len(opened)
+            opened.add(line, path)
+            self._held += len(opened) - before
+            while self._held > _MOST_HELD:
+                self._held -= len(self._opened.popitem(last=False)[1])
 
     def take(self, namespace: int | None) -> Opened:
         """Return what was opened in a namespace, which is no more."""
         with self._lock:
-            return (self._opened.pop(namespace, None) if namespace is not None else None) or Opened()
+            opened = self._opened.pop(namespace, None) if namespace is not None else None
+            self._held -= len(opened or ())
+        return opened or Opened()
 
 
 def _namespace(pid: str) -> int | None:

@@ -1,8 +1,10 @@
 """How user code sees its inputs, as the spec or else the appliance has it, and which of them it opened."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from pipelines.helpers import COPY, Lab, Serving, images, spec_text
 
 from appliance.errors import InvalidSpec
 from appliance.mount import mountpoint
+from appliance.pipelines.openings import Openings
 from appliance.pipelines.spec import parse_specs
 from appliance.store import jobs
 
@@ -95,3 +98,29 @@ def test_objects_that_were_read_are_told(lab: Lab) -> None:
     lab.pipeline("", input=s3_input, transform={"cmd": [sys.executable, "-I", "-c", code]})
     lab.succeeded()
     assert opened(lab) == [("images:/a",)]
+
+
+@contextmanager
+def elsewhere() -> Iterator[int]:
+    """A process in a mount namespace of its own."""
+    command = ["unshare", "-Urm", "sh", "-c", "echo; exec sleep 1000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process.pid
+        process.kill()
+
+
+def test_what_nobody_asks_for_makes_room_for_others() -> None:
+    """Runs may be killed, and processes of others read the mount too."""
+    openings, namespaces = Openings(), []
+    with ExitStack() as stack:
+        for _ in range(12):
+            pid = stack.enter_context(elsewhere())
+            namespaces.append(Path(f"/proc/{pid}/ns/mnt").stat().st_ino)
+            note = openings.find_reader(pid)
+            assert note is not None
+            for number in range(10_001):
+                note(1, f"/{number}")
+    counts = [len(openings.take(namespace).list()) for namespace in namespaces]
+    assert counts == [0] * 2 + [10_000] * 10
