@@ -1,7 +1,7 @@
 """One job, from claim to finished commit.
 
-claim → list datums → run those that are not skipped → egress → the union of all outputs becomes the output commit, in one
-transaction with the job's end. What is done is in the database; a job that a crash interrupted goes on where it stood.
+claim → list datums → run those that are not skipped → egress → the union of all outputs becomes the output commit, whose last
+piece is also the job's end. What is done is in the database; a job that a crash interrupted goes on where it stood.
 """
 
 import itertools
@@ -19,20 +19,17 @@ import trio
 
 from appliance.errors import ApplianceError, JobNotFound, PipelineNotFound
 from appliance.pipelines.batching import open_batch
-from appliance.pipelines.datums import Datum
-from appliance.pipelines.doors import Doors, Work, encode_inputs, write
+from appliance.pipelines.doors import Doors, Work, write
 from appliance.pipelines.joblog import DatumLines, LogBuffer
-from appliance.pipelines.planner import iter_planned
+from appliance.pipelines.listing import list_datums
 from appliance.pipelines.scratch import open_scratch
 from appliance.pipelines.slots import Slots, Turn
 from appliance.pipelines.spec import Egress as Wanted
-from appliance.pipelines.spec import Spec, from_json, leaves
+from appliance.pipelines.spec import Spec, from_json
 from appliance.pipelines.worker import Execute, execute_in, run_command, run_datum
 from appliance.store import (
-    Db,
     Store,
     blobs,
-    commits,
     completing,
     datums,
     discarding,
@@ -42,7 +39,7 @@ from appliance.store import (
     running,
 )
 from appliance.store.blobs import Content
-from appliance.store.datums import NewDatum, StoredDatum
+from appliance.store.datums import StoredDatum
 from appliance.store.jobs import Job
 from appliance.store.snapshots import Entry, Kind
 
@@ -156,7 +153,7 @@ def _time_left(job: Job, spec: Spec) -> float:
 
 async def _run(doors: Doors, egress: Egress, job: Job, spec: Spec, logs: LogBuffer) -> None:
     if job.state == "starting":
-        await trio.to_thread.run_sync(_list_datums, doors.store, job, spec)
+        await trio.to_thread.run_sync(list_datums, doors.store, job, spec)
         job = await write(doors.store, lambda db: running.run_job(db, job.row))
     await _run_datums(doors, job, spec, logs)
     await logs.flush()
@@ -187,48 +184,6 @@ def _check_output(store: Store, job: Job) -> None:
 
 
 # -- datums
-
-
-def _list_datums(store: Store, job: Job, spec: Spec) -> None:
-    """Record the datums of a job, those that need not run as skipped. Blocks."""
-    skip = not spec.s3_out and spec.reprocess_spec != "every_job"
-    planned = _iter_datums(store, job, spec)
-    first, written = 0, None
-    while new := [_new_datum(datum) for datum in itertools.islice(planned, _BATCH)]:
-        if written is not None:
-            written.result()
-        # While these are written the next ones are worked out.
-        written = store.submit(partial(datums.add_datums, job=job, first=first, datums=new, skip=skip))
-        first += len(new)
-    if written is not None:
-        written.result()
-
-
-def _new_datum(datum: Datum) -> NewDatum:
-    return NewDatum(bytes.fromhex(datum.id), bytes.fromhex(datum.hash), encode_inputs(datum.inputs))
-
-
-def _iter_datums(store: Store, job: Job, spec: Spec) -> Iterator[Datum]:
-    assert spec.input is not None
-    with store.snapshot() as db:
-        pinned = _pin_inputs(db, job, spec)
-        salt = pipelines.get_pipeline(db, job.pipeline).salt
-    return iter_planned(store.snapshot, spec.input, pinned, salt)
-
-
-def _pin_inputs(db: Db, job: Job, spec: Spec) -> dict[tuple[str, str], commits.Commit]:
-    """Return the commit of each input, by its repo and branch: what the output commit was made from.
-
-    One whose repo was deleted by force has none.
-    """
-    made_from = commits.list_direct_provenance(db, job.commit_row)
-    pinned = {}
-    for leaf in leaves(spec.input):
-        of_repo = [commit for commit in made_from if commit.repo == leaf.source]
-        of_branch = [commit for commit in of_repo if commit.branch == leaf.branch]
-        if found := of_branch or of_repo:
-            pinned[leaf.source, leaf.branch] = found[0]
-    return pinned
 
 
 async def _run_datums(doors: Doors, job: Job, spec: Spec, logs: LogBuffer) -> None:
