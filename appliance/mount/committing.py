@@ -40,6 +40,7 @@ def commit(
     repo: str,
     branch: str,
     on_received: Callable[[], None] = _do_nothing,
+    on_written: Callable[[], None] = _do_nothing,
     *,
     roots: Sequence[str] = (),
     overwrite: bool = False,
@@ -49,7 +50,8 @@ def commit(
 
     Nobody may write to it meanwhile. `roots` is where it is mounted, for the sake of absolute links in it. What no commit
     holds, pipes and links that lead out of the branch, is left out and gone afterwards. `on_received` is called when all
-    bytes are there, before the one write that makes the commit and ends what is staged.
+    bytes are there, before the one write that makes the commit and ends what is staged; `on_written` behind that write, and
+    returns when nobody is left who looks at a snapshot of before: then the files go that this names.
 
     Raises Conflict, see `overlaying.put`; what is staged then stays. So it does if `go_on`, which is called again and again,
     raises. Blocks for the disk.
@@ -70,13 +72,15 @@ def commit(
     except BaseException:
         store.write(lambda db: staging.discard_put(db, put_id))
         raise
+    on_written()
     staged_files(store).remove(files)
     return committed
 
 
-def discard(store: Store, repo: str, branch: str) -> bool:
-    """Give up what is staged in a branch; tell whether there was something."""
+def discard(store: Store, repo: str, branch: str, on_written: Callable[[], None] = _do_nothing) -> bool:
+    """Give up what is staged in a branch; tell whether there was something. `on_written` as for `commit`."""
     files = store.write(lambda db: overlays.discard(db, repo, branch))
+    on_written()
     staged_files(store).remove(files or ())
     return files is not None
 

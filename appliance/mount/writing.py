@@ -243,6 +243,7 @@ class Writing:
                         repo,
                         branch,
                         partial(trio.from_thread.run_sync, exchange),
+                        self._end_looks,
                         roots=self.list_roots(repo, branch),
                         overwrite=overwrite,
                         go_on=self._go_on,
@@ -268,7 +269,12 @@ class Writing:
             self._check_closed(repo, branch)
             with self.turns.exchanging(repo, branch):
                 self.turns.begin(repo, branch)
-                return await trio.to_thread.run_sync(committing.discard, self._store, repo, branch)
+                return await trio.to_thread.run_sync(committing.discard, self._store, repo, branch, self._end_looks)
+
+    @staticmethod
+    def _end_looks() -> None:
+        """Return when nobody looks at what was there before; from a thread. A look is over before the loop turns again."""
+        trio.from_thread.run_sync(lambda: None)
 
     def _go_on(self) -> None:
         if self.stopping.is_set():

@@ -12,6 +12,7 @@ from mount.helpers import names
 from store.helpers import create_repos, tree
 
 from appliance.errors import Conflict
+from appliance.mount import committing
 from appliance.store import Store
 
 
@@ -79,6 +80,15 @@ def test_who_replaces_a_file_is_never_seen_without_one(mounted):
             file.stat()
     finally:
         thread.join()
+
+
+@pytest.mark.parametrize("end", [committing.commit, committing.discard])
+def test_staged_files_go_when_nobody_looks_at_a_snapshot_that_has_them(store, mounted, end):
+    (mounted.path / "data/new").touch()
+    staged, left = store.directory / committing.DIRECTORY, []
+    end(store, "data", "master", on_written=lambda: left.extend(names(staged)))
+    assert left != []
+    assert names(staged) == []
 
 
 @pytest.mark.parametrize("is_committed", [False, True])
