@@ -53,7 +53,8 @@ _NAME_BYTES = 255
 # Names read at a time in a listing: some 200 go into a reply.
 _PAGE = 1000
 _ANY_FILE = File(0, 0, 0)
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EINVAL)
+# The last two are what a disk says to the owner of a file that is not root, and where a file has all the names it can have.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EINVAL, errno.EPERM, errno.EMLINK)
 
 
 def _describe_fixed(db: Db, node: Fixed) -> Found:

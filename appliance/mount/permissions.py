@@ -101,7 +101,13 @@ def check_link(caller: Caller, status: Status) -> None:
 
 
 def check_change(caller: Caller, status: Status, change: Change) -> None:
-    """Raise EACCES or EPERM unless attributes can be changed; the size has been checked where a file was opened for that."""
+    """Raise EACCES or EPERM unless attributes can be changed; the size has been checked where a file was opened for that.
+
+    A link has neither mode nor size to change, which raises EOPNOTSUPP: on the disk those of what it leads to would be.
+    Kernels before 6.6 ask for it.
+    """
+    if stat.S_ISLNK(status.mode) and (change.mode, change.size_bytes) != (None, None):
+        raise pyfuse3.FUSEError(errno.EOPNOTSUPP)
     if caller.is_root:
         return
     is_owner = caller.uid == status.uid

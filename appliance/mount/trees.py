@@ -6,6 +6,7 @@ a file whose bytes nobody wrote to that is hollow, so to change the mode of a la
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import pyfuse3
@@ -107,4 +108,13 @@ class Trees:
 
 def caller_of(context: pyfuse3.RequestContext) -> Caller:
     """Return who asks."""
-    return Caller(context.uid, context.gid, lambda: pyfuse3.get_sup_groups(context.pid))
+    return Caller(context.uid, context.gid, partial(_list_groups, context.pid))
+
+
+def _list_groups(pid: int) -> set[int]:
+    """Return the groups of a process; none of one that has ended, or is in a namespace that can not be seen from here."""
+    try:
+        groups: set[int] = pyfuse3.get_sup_groups(pid)
+    except (OSError, RuntimeError):
+        return set()
+    return groups

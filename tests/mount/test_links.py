@@ -15,6 +15,8 @@ from mount.helpers import run
 from store.helpers import create_repos, put_all
 
 from appliance.mount import committing
+from appliance.mount.nodes import Place
+from appliance.mount.tops import Top
 from appliance.store import Store, snapshots
 from appliance.store.blobs import list_extents, read_extents
 
@@ -169,6 +171,38 @@ def test_attributes_alone_make_no_commit_of_files(store, writable, data):
     assert new_files(store, writable) == {}
     with store.snapshot() as db:
         assert snapshots.get_file(db, snapshots.open_branch(db, "data", "master"), "/foo") == before
+
+
+def test_attributes_of_a_link_are_never_those_of_what_it_leads_to(data, tmp_path):
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"secret")
+    outside.chmod(0o600)
+    before = outside.stat()
+    os.symlink(outside, data / "link")
+    descriptor = os.open(data / "link", os.O_PATH | os.O_NOFOLLOW)
+    try:
+        with pytest.raises(OSError, match=rf"\[Errno {errno.EOPNOTSUPP}\]"):
+            os.chmod(f"/proc/self/fd/{descriptor}", 0o777)
+    finally:
+        os.close(descriptor)
+    os.utime(data / "link", ns=(1, 2), follow_symlinks=False)
+    assert (data / "link").lstat().st_mtime_ns == 2
+    if os.geteuid() == 0:
+        os.chown(data / "link", 1, 1, follow_symlinks=False)
+        assert (data / "link").lstat().st_uid == 1
+    assert outside.stat() == before
+
+
+def test_a_link_has_no_mode_and_no_size_to_change():
+    pyfuse3 = pytest.importorskip("pyfuse3")
+    from appliance.mount.permissions import Caller, Change, check_change
+    from appliance.mount.places import Shown
+
+    link = Shown(Place(Top("data"), 1, is_directory=False), stat.S_IFLNK | 0o777, 3, (0, 0, 0), 0, 0)
+    for change in (Change(mode=0o777), Change(size_bytes=0)):
+        with pytest.raises(pyfuse3.FUSEError) as raised:
+            check_change(Caller(0, 0, set), link, change)
+        assert raised.value.errno == errno.EOPNOTSUPP
 
 
 def test_only_root_makes_devices(data):
