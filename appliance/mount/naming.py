@@ -105,7 +105,13 @@ class Naming:
     async def rename(
         self, parent: Place, name: bytes, new_parent: Place, new_name: bytes, flags: int, caller: Caller
     ) -> None:
-        """Move a file or directory, over a file or an empty directory that has the new name unless `flags` say not."""
+        """Move a file or directory, over a file or an empty directory that has the new name unless `flags` say not.
+
+        With RENAME_EXCHANGE the two change places, whatever they are.
+        """
+        if flags == pyfuse3.RENAME_EXCHANGE:
+            await self._exchange(parent, name, new_parent, new_name, caller)
+            return
         if flags & ~pyfuse3.RENAME_NOREPLACE:
             raise pyfuse3.FUSEError(errno.EINVAL)
         async with self._lock:
@@ -123,6 +129,20 @@ class Naming:
             if replaced is not None:
                 self._trees.drop(replaced)
             self._note_move(item, parent, new_parent)
+
+    async def _exchange(self, parent: Place, name: bytes, new_parent: Place, new_name: bytes, caller: Caller) -> None:
+        async with self._lock:
+            with self._trees.store.snapshot() as db:
+                item, other = get_child(db, parent, name), get_child(db, new_parent, new_name)
+                self._check_move(db, item, parent, new_parent, caller)
+                self._check_move(db, other, new_parent, parent, caller)
+            if item.origin == other.origin:
+                return
+            one = overlays.Named(item, parent.origin, name.decode())
+            two = overlays.Named(other, new_parent.origin, new_name.decode())
+            self._trees.change(parent.top, lambda db, view: overlays.exchange(db, view, one, two))
+            for moved in (item, other):
+                self._note_move(moved, parent, new_parent)
 
     def _check_move(self, db: Db, item: Item, parent: Place, new_parent: Place, caller: Caller) -> None:
         self._check_removal(db, parent, item, caller)

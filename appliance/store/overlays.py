@@ -343,11 +343,34 @@ def rename(db: Db, view: View, item: Item, parent: Origin, name: str, new_parent
     """Move a thing, over what has the new name. Raises InvalidPath."""
     holder, new_holder = _hold_directory(db, view, parent), _hold_directory(db, view, new_parent)
     check_path(join(get_path(db, view, new_parent), new_name))
-    kind = NodeKind.DIRECTORY if item.is_directory else NodeKind.FILE
-    node = item.node or _insert(db, view, holder.row, name, kind, str(item.origin))
+    node = _hold_named(db, view, Named(item, parent, name))
     _delete_named(db, new_holder, new_name)
     db.execute("UPDATE overlay_nodes SET parent_id = ?, name = ? WHERE id = ?", (new_holder.row, new_name, node.row))
     _hide(db, view, holder, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A thing and where it stands."""
+
+    item: Item
+    parent: Origin
+    name: str
+
+
+def exchange(db: Db, view: View, one: Named, other: Named) -> None:
+    """Let two things change places."""
+    first, second = _hold_named(db, view, one), _hold_named(db, view, other)
+    sql = "UPDATE overlay_nodes SET parent_id = ?, name = ? WHERE id = ?"
+    db.execute(sql, (None, first.name, first.row))  # a name is one thing's at a time
+    db.execute(sql, (first.parent, first.name, second.row))
+    db.execute(sql, (second.parent, second.name, first.row))
+
+
+def _hold_named(db: Db, view: View, named: Named) -> Node:
+    holder, item = _hold_directory(db, view, named.parent), named.item
+    kind = NodeKind.DIRECTORY if item.is_directory else NodeKind.FILE
+    return item.node or _insert(db, view, holder.row, named.name, kind, str(item.origin))
 
 
 def _hold_directory(db: Db, view: View, origin: Origin) -> Node:

@@ -1,6 +1,8 @@
 """What tests of the mount do from outside."""
 
+import ctypes
 import hashlib
+import os
 import select
 import signal
 import subprocess
@@ -15,12 +17,21 @@ from appliance.store.blobs import Content
 
 SERVE = Path(__file__).with_name("serve.py")
 TIMEOUT_S = 20
+KEEP, EXCHANGE = 1, 2
+_HERE = -100
 
 
 def run(program: str, *arguments: object) -> str:
     """Run a Python program in a process of its own and return what it prints; raises if it fails."""
     command = [sys.executable, "-c", program, *map(str, arguments)]
     return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, timeout=TIMEOUT_S).stdout.strip()
+
+
+def rename(source: Path | str, target: Path | str, flags: int) -> None:
+    """Call renameat2, for which Python has no name: with KEEP nothing is replaced, with EXCHANGE the two change places."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.renameat2(_HERE, os.fsencode(source), _HERE, os.fsencode(target), flags) != 0:
+        raise OSError(ctypes.get_errno(), "renameat2")
 
 
 def names(directory: Path) -> list[str]:

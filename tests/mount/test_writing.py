@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from mount.conftest import Mounted, Serving
-from mount.helpers import names, run, serve_and_die
+from mount.helpers import EXCHANGE, KEEP, names, rename, run, serve_and_die
 from store.helpers import create_repos, put_all
 
 from appliance.errors import Conflict, NotFound
@@ -126,6 +126,27 @@ def test_what_replaces_a_directory_hides_all_of_it(store, writable, data):
     (data / "dir").write_bytes(b"file")
     writable.mount.commit("data", "master")
     assert committed(store) == {"/foo": b"foo", "/dir": b"file", "/away/bar": b"bar", "/away/sub/deep": b"deep"}
+
+
+def test_two_names_change_places_in_one_call(store, writable, data):
+    (data / "dir/new").write_bytes(b"new")
+    rename(data / "foo", data / "dir/new", EXCHANGE)
+    rename(data / "dir/sub", data / "foo", EXCHANGE)
+    rename(data / "dir/bar", data / "dir/new", EXCHANGE)
+    assert ((data / "dir/sub").read_bytes(), names(data / "foo")) == (b"new", ["deep"])
+    with refused(errno.ENOENT):
+        rename(data / "foo", data / "missing", EXCHANGE)
+    with refused(errno.EINVAL):
+        rename(data / "dir", data / "dir/bar", EXCHANGE)
+    writable.mount.commit("data", "master")
+    assert committed(store) == {"/foo/deep": b"deep", "/dir/sub": b"new", "/dir/new": b"bar", "/dir/bar": b"foo"}
+
+
+def test_a_rename_that_must_replace_nothing_does_not(data):
+    with refused(errno.EEXIST):
+        rename(data / "foo", data / "dir/bar", KEEP)
+    rename(data / "foo", data / "dir/new", KEEP)
+    assert (data / "dir/new").read_bytes() == b"foo"
 
 
 def test_errors_are_those_of_a_file_system(data):

@@ -24,6 +24,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 from mount.conftest import Serving
+from mount.helpers import EXCHANGE, KEEP, rename
 from store.helpers import create_repos, put_all
 
 from appliance.gateway.repo_buckets import RepoBuckets
@@ -188,6 +189,10 @@ class Tree(RuleBasedStateMachine):
     @rule(path=paths, new=paths)
     def rename(self, path, new):
         self.both(os.rename, self.at(path), self.at(new))
+
+    @rule(path=paths, new=paths, flags=st.sampled_from((KEEP, EXCHANGE)))
+    def rename_otherwise(self, path, new, flags):
+        self.both(rename, self.at(path), self.at(new), flags)
 
     @rule(path=paths, new=paths)
     def link(self, path, new):
