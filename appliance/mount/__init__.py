@@ -16,8 +16,14 @@
     handles      open files and listings
     writing      what the kernel's calls mean in a writable branch
     places       finding things there, and what the kernel is told of them
-    staged       the bytes of files that were written and are not committed
+    trees        each thing there, as it is or with attributes and bytes of its own
+    naming       making, linking, removing and moving
+    attributes   changing modes, owners, times and sizes
+    permissions  who may do what (pure)
+    reading      files that are open for reading while others write to them
+    staged       what was written or changed and is not committed, on disk
     committing   what is staged becomes a commit
+    following    what a commit keeps of symbolic links
     turns        who waits for that
     autocommit   a commit soon after each change
     errnos       the answer for each kind of error
