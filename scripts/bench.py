@@ -798,6 +798,8 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
         table.add_argument("--directory", type=Path, metavar="DIR", help="where the servers keep their data for the while")
         if name == "mount":
             bench_mount.add_options(table)
+        if name == "external":
+            bench_external.add_options(table)
     return parser.parse_args(arguments)
 
 

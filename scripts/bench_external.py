@@ -2,7 +2,8 @@
 
 All talk to the same `rclone serve s3`. In: the appliance puts into a repo, one commit, all of it on disk when it is done;
 the others copy into a directory and sync nothing. Out: the appliance copies a repo's files, rclone and aws a directory.
-What is timed is a whole command, from its start to its end. Memory is the appliance's peak above what it took when idle.
+What is timed is a whole command, from its start to its end. Processor time is that of all processes: this machine's for both
+sides. Memory is the appliance's peak above what it took when idle.
 """
 
 import argparse
@@ -36,6 +37,7 @@ class Lab:
 
     scratch: Path
     endpoint: str
+    server: subprocess.Popen[bytes]
     appliance: subprocess.Popen[bytes]
     environment: dict[str, str]
     idle_bytes: int = 0
@@ -58,6 +60,10 @@ class Lab:
         status = Path(f"/proc/{self.appliance.pid}/status").read_text()
         found = re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)
         return int(found[1]) * 1024 if found else 0
+
+    def processor_s(self) -> float:
+        """What the server, the appliance and all commands that have ended took of the processors."""
+        return sum(map(_processor_s, (self.server.pid, self.appliance.pid))) + sum(os.times()[2:4])
 
     def fresh(self) -> Path:
         """A directory that does not exist yet; the last one is removed."""
@@ -102,51 +108,93 @@ WAYS: dict[str, dict[str, Way]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """So many objects of a size."""
+
+    count: int
+    size_bytes: int
+
+    def __str__(self) -> str:
+        size = f"{self.size_bytes // MIB} MiB" if self.size_bytes >= MIB else f"{self.size_bytes // 1024} KiB"
+        return f"one of {size}" if self.count == 1 else f"{self.count} objects of {size}"
+
+
+SIZES = {"small": Objects(5000, 1024), "middle": Objects(1000, MIB), "big": Objects(1, 3072 * MIB)}
+QUICK = {"small": Objects(50, 1024), "middle": Objects(5, MIB), "big": Objects(1, 16 * MIB)}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this table alone."""
+    parser.add_argument("--only", choices=SIZES, action="append", metavar="SIZE", help=f"of {', '.join(SIZES)}; repeatable")
+    parser.add_argument("--way", choices=WAYS, help="in or out alone")
+    parser.add_argument("--big-mib", type=int, metavar="N", help="the size of the big one (default 3072)")
+
+
 def measure(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """Print the table. Raises ExternalFailed if a command fails or memory grows with what is moved."""
-    count, big_bytes = (50, 16 * MIB) if options.quick else (5000, 3072 * MIB)
-    sizes = {"small": f"{count} objects of 1 KiB", "big": f"one of {big_bytes // MIB} MiB"}
-    _make_source(scratch / "served", count, big_bytes)
-    rows: dict[str, dict[str, float]] = {}
+    sizes = {what: size for what, size in (QUICK if options.quick else SIZES).items() if what in (options.only or SIZES)}
+    if options.big_mib and "big" in sizes:
+        sizes["big"] = Objects(1, options.big_mib * MIB)
+    _make_source(scratch / "served", sizes)
+    rows: dict[str, Row] = {}
     with _running(scratch) as lab:
         # The server hashes each object when it is first asked about it, whoever that is; it remembers.
         lab.run("aws", "s3", "ls", "--recursive", "s3://source")
-        for direction, ways in WAYS.items():
-            for what, said in sizes.items():
-                lab.make_repos(what, options.rounds)
-                rows[f"{direction}: {said}"] = _times(lab, ways, what, options.rounds)
+        for what, size in sizes.items():
+            lab.make_repos(what, options.rounds)
+            if options.way == "out":
+                _in_appliance(lab, what, 0)
+            for direction, ways in WAYS.items() if options.way is None else [(options.way, WAYS[options.way])]:
+                rows[f"{direction}: {size}"] = _measure(lab, ways, what, options.rounds)
         growth = lab.memory("VmHWM") - lab.idle_bytes
-    for name, times in rows.items():
-        against = ", ".join(f"{times['appliance'] / times[peer]:.2f} × {peer}'s" for peer in ("rclone", "aws"))
-        print(f"{name:<32} {times['appliance']:8.2f} s  = {against}")
+    for name, row in rows.items():
+        _print_row(name, row)
     print(f"memory above idle                {growth / MIB:8.0f} MiB")
     if growth > LARGEST_GROWTH:
         raise ExternalFailed(f"{growth / MIB:.0f} MiB of memory above idle is more than {LARGEST_GROWTH / MIB:.0f} MiB")
-    return {"seconds": rows, "memory_growth_bytes": growth}
+    return {"rows": rows, "memory_growth_bytes": growth}
 
 
-def _times(lab: Lab, ways: dict[str, Way], what: str, rounds: int) -> dict[str, float]:
-    """The median time of each way; they take turns."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
+Row = dict[str, dict[str, float]]
+"""By the name of a way: median seconds, and median seconds of processor."""
+
+
+def _measure(lab: Lab, ways: dict[str, Way], what: str, rounds: int) -> Row:
+    """The median of each way; they take turns."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(rounds):
         for name, way in ways.items():
-            started = time.monotonic()
+            started, before = time.monotonic(), lab.processor_s()
             way(lab, what, number)
-            times[name].append(time.monotonic() - started)
+            times[name].append((time.monotonic() - started, lab.processor_s() - before))
             shutil.rmtree(lab.scratch / "served" / "out")
             (lab.scratch / "served" / "out").mkdir()
-    return {name: statistics.median(taken) for name, taken in times.items()}
+    medians = {name: [statistics.median(column) for column in zip(*taken, strict=True)] for name, taken in times.items()}
+    return {name: {"seconds": seconds, "processor_s": processor_s} for name, (seconds, processor_s) in medians.items()}
 
 
-def _make_source(served: Path, count: int, big_bytes: int) -> None:
-    small, big = served / "source" / "small", served / "source" / "big"
-    for directory in (small, big, served / "out"):
+def _print_row(name: str, row: Row) -> None:
+    own = row["appliance"]
+    against = [f"{own['seconds'] / row[peer]['seconds']:.2f} × {peer}'s" for peer in ("rclone", "aws")]
+    of_processors = own["processor_s"] / row["rclone"]["processor_s"]
+    print(f"{name:<32} {own['seconds']:8.2f} s  = {', '.join(against)}; of the processors {of_processors:.2f} × rclone's")
+
+
+def _processor_s(pid: int) -> float:
+    told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _make_source(served: Path, sizes: dict[str, Objects]) -> None:
+    (served / "out").mkdir(parents=True)
+    for what, objects in sizes.items():
+        directory = served / "source" / what
         directory.mkdir(parents=True)
-    for number in range(count):
-        (small / f"{number:05}").write_bytes(number.to_bytes(8, "big") * 128)
-    with (big / "object").open("wb") as file:
-        for _ in range(big_bytes // MIB):
-            file.write(os.urandom(MIB))
+        for number in range(objects.count):
+            with (directory / f"{number:05}").open("wb") as file:
+                for start in range(0, objects.size_bytes, MIB):
+                    file.write(os.urandom(min(MIB, objects.size_bytes - start)))
 
 
 @contextlib.contextmanager
@@ -157,11 +205,11 @@ def _running(scratch: Path) -> Iterator[Lab]:
     ready = scratch / "ready.json"
     appliance = [sys.executable, "-m", "appliance", "serve", "--data", scratch / "data", "--s3-address", "127.0.0.1:0"]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_process([*serve, scratch / "served"], log))
+        server = stack.enter_context(_process([*serve, scratch / "served"], log))
         process = stack.enter_context(_process([*appliance, "--no-mount", "--ready-file", ready], scratch / "appliance.log"))
         endpoint = _wait(lambda: re.search(r"http://127\.0\.0\.1:\d+", log.read_text()))[0]
         _wait(ready.exists)
-        lab = Lab(scratch, endpoint, process, _environment(scratch, endpoint))
+        lab = Lab(scratch, endpoint, server, process, _environment(scratch, endpoint))
         lab.run("pachctl", "deploy", "storage", "amazon", "us-east-1", KEY, KEY, "--endpoint", endpoint)
         _wait(lambda: lab.memory("VmRSS") > 60 * MIB or time.sleep(2) or True)  # the gateway is imported after the start
         lab.idle_bytes = lab.memory("VmRSS")
