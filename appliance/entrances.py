@@ -1,5 +1,6 @@
 """Where S3 clients come in: the addresses the gateway listens on, plain or with TLS, and whether anybody may."""
 
+import gc
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -119,6 +120,9 @@ class _LateGateway:
     def _make(self) -> httpd.Handler:
         from appliance.gateway.server import Gateway
 
+        # What was imported stays. Looking for garbage in it stops every thread for a tenth of a second, again and again.
+        gc.collect()
+        gc.freeze()
         return Gateway(self._store, self._buckets, **self._settings).handle
 
 
