@@ -19,29 +19,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from appliance.errors import TransferFailed
 from appliance.external.failures import one_line
+from appliance.external.pages import LISTED, Listed, take_contents
 from appliance.external.places import Place
 
 if TYPE_CHECKING:
     # Only in the library's stubs, not in the library.
     from obstore.store import S3Credential
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
 _TRIES: Final = 4
 _READ_BYTES: Final = 256 * 1024
 _SYSTEM_MESSAGE = re.compile(r"\[Errno -?\d+\] ([^'\")]+)")
 # obstore asks for these by itself, and after the files.
 _NOT_FILES: Final = ("env", "container-role", "iam-role")
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """An object in a listing."""
-
-    key: str
-    size_bytes: int
-    etag: str | None
-    modified_ns: int
 
 
 def find_file_credentials() -> Callable[[], S3Credential] | None:
@@ -58,13 +47,17 @@ def find_file_credentials() -> Callable[[], S3Credential] | None:
 def iter_listing(name: str, place: Place, hidden: tuple[str, ...], prefix: str) -> Iterator[Listed]:
     """All objects of a bucket whose keys begin with a prefix, page by page. Raises TransferFailed, saying `name`."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         with _open_client(place) as client:
+            client.meta.events.register("before-parse.s3.ListObjectsV2", take_contents)
             for page in client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=prefix):
-                yield from map(_listed, page.get("Contents", ()))
+                yield from page.get(LISTED, ())
     except ClientError as error:
         cause = _said(error.response)
+    except ResponseParserError as error:
+        cause = f"its listing can not be read: {error}"
     except BotoCoreError as error:
         cause = _transport_cause(error, place)
     else:
@@ -214,11 +207,6 @@ def _keys(place: Place) -> dict[str, Any]:
         "aws_secret_access_key": place.profile.secret_access_key,
         "aws_session_token": place.profile.session_token,
     }
-
-
-def _listed(item: dict[str, Any]) -> Listed:
-    modified_ns = (item["LastModified"] - EPOCH) // timedelta(microseconds=1) * 1000
-    return Listed(item["Key"], item["Size"], item.get("ETag", "").strip('"') or None, modified_ns)
 
 
 def _said(response: dict[str, Any]) -> str:

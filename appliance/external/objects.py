@@ -13,10 +13,10 @@ from obstore.exceptions import GenericError
 from appliance.errors import FileNotFound, InvalidPath, InvalidRequest, TransferFailed
 from appliance.external import amazon, rest
 from appliance.external.ahead import read_ahead
-from appliance.external.amazon import EPOCH, Listed
 from appliance.external.clients import CONTENT_HEADERS, ETAG_NAMES, PIECE_BYTES, Bucket, bare_etag, open_bucket
 from appliance.external.credentials import Profiles
 from appliance.external.failures import REMOTE_ERRORS, explain, failed
+from appliance.external.pages import EPOCH, Listed
 from appliance.external.ranges import iter_pieces
 from appliance.external.remote import Piece, Received, RemoteObject
 from appliance.external.urls import ObjectUrl, relative_key

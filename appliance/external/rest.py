@@ -25,9 +25,9 @@ from urllib3.exceptions import HTTPError, MaxRetryError, SSLError, TimeoutError
 from urllib3.util import Retry, Timeout
 
 from appliance.errors import TransferFailed
-from appliance.external.amazon import EPOCH, Listed
 from appliance.external.credentials import Profile
 from appliance.external.failures import explain_reply, one_line
+from appliance.external.pages import EPOCH, Listed
 from appliance.external.places import Place
 from appliance.external.pools import open_pool
 

@@ -106,3 +106,16 @@ def test_object_replaced_where_its_connection_was_cut_is_refused(remote: Remote,
     with pytest.raises(TransferFailed, match=said):
         fetch(url(remote, relay, "large"), remote.profiles)
     assert not relay.cut_first_body
+
+
+@pytest.mark.parametrize(
+    "lacks", ["<Key>dir/a</Key>", "<Size>1</Size>", "<LastModified>2026-01-02T03:04:05.000Z</LastModified>"]
+)
+def test_listing_whose_objects_lack_something_is_refused(moto: Remote, lacks: str) -> None:
+    whole = "<Key>dir/a</Key><Size>1</Size><LastModified>2026-01-02T03:04:05.000Z</LastModified>"
+    body = f"<ListBucketResult><Contents>{whole.replace(lacks, '')}</Contents></ListBucketResult>"
+    with relayed(moto.endpoint) as relay:
+        add_relay(moto, relay)
+        relay.before = lambda handler: handler.answer(200, body.encode())
+        with pytest.raises(TransferFailed, match="its listing can not be read"):
+            fetch(url(moto, relay, "dir"), moto.profiles, recursive=True)
