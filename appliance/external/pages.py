@@ -40,7 +40,7 @@ def take_contents(
     is_encoded = page.findtext("{*}EncodingType") == "url"
     try:
         customized_response_dict[LISTED] = [_listed(item, is_encoded=is_encoded) for item in contents]
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:  # the last of a time without a zone
         raise ResponseParserError(f"an object in it: {error}") from None
     for item in contents:
         page.remove(item)

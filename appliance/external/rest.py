@@ -184,7 +184,7 @@ def _ask(
         if status == 200:
             return read(fromstring(body))
         cause = explain_reply(status, reason, body.decode(errors="replace"))
-    except (ParseError, ValueError) as error:
+    except (ParseError, ValueError, TypeError) as error:
         cause = f"its listing can not be read: {error}"
     except HTTPError as error:
         cause = _transport_cause(error, url)
