@@ -78,6 +78,7 @@ class Place:
     is_up: Callable[[], bool] = lambda: True
     process: subprocess.Popen[bytes] | None = None
     warm: Sequence[Path] = ()
+    remembers: bool = True
 
     def start(self) -> None:
         """Mount it, if it is a mount. Raises MountFailed."""
@@ -154,6 +155,20 @@ def native(directory: Path) -> Place:
     write = directory.with_name("native-written")
     write.mkdir(exist_ok=True)
     return Place("native", directory, write)
+
+
+@contextlib.contextmanager
+def plain(directory: Path, source: Path) -> Iterator[Place]:
+    """Show a directory through pyfuse3 and nothing else."""
+    mounted = directory / "plain"
+    mounted.mkdir()
+    command = [sys.executable, str(Path(__file__).with_name("bench_mount_plain.py")), str(source), str(mounted)]
+    made = Place("pyfuse3", mounted, None, command, mounted, warm=[source / "big.bin", source / "small"], remembers=False)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
 
 
 @contextlib.contextmanager
