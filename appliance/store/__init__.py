@@ -43,7 +43,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -110,13 +110,21 @@ class Store:
         """Return the answer to one question, for which a snapshot would cost more than the answer; from any thread."""
         return self._readers.look(question)
 
-    def submit(self, write: Callable[[Db], T]) -> "Future[T]":
-        """Queue a write; the future is done once it is durable. Its errors are the write's own."""
-        return self._writer.submit(write)
+    def submit(self, write: Callable[[Db], T], *, durable: bool = True) -> "Future[T]":
+        """Queue a write; the future is done once it is durable, or as `write` says. Its errors are the write's own."""
+        return self._writer.submit(write, durable=durable)
 
-    def write(self, write: Callable[[Db], T]) -> T:
-        """Run a write and wait until it is durable. Blocks: not from an event loop."""
-        return self._writer.submit(write).result()
+    def write(self, write: Callable[[Db], T], *, durable: bool = True) -> T:
+        """Run a write and wait until it is durable; otherwise only until it survives the end of this process, as what a
+        program writes to a file does. Blocks: not from an event loop.
+        """
+        return self.submit(write, durable=durable).result()
+
+    def sync(self) -> None:
+        """Make durable whatever was written before. Blocks for the disk."""
+        if self.durability == "durable":
+            with explained("the log of the database can not be synced"), suppress(FileNotFoundError):  # empty
+                _sync(self.directory / "appliance.db-wal")
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` after each commit that changed something; on the writer's thread, so it must be quick.
@@ -152,6 +160,14 @@ class Store:
     def _announce(self, changes: Changes) -> list["Future[None]"]:
         answers = [listener(changes) for listener in tuple(self._listeners)]
         return [answer for answer in answers if answer is not None]
+
+
+def _sync(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _lock(directory: Path) -> int:

@@ -33,6 +33,7 @@ _BATCH = 256
 _LONGEST_GATHER_S = 0.002
 _INCREMENTAL = 2
 _DRAIN_S = 0.01
+_FULL = 2
 
 
 @dataclass(slots=True)
@@ -189,6 +190,7 @@ class _Write:
     result: Any = None
     error: BaseException | None = None
     changed: bool = False
+    durable: bool = True
 
     def hand_out(self) -> None:
         """Tell whoever waits for it what came out."""
@@ -207,6 +209,7 @@ class Writer:
 
     def __init__(self, db: Db, on_commit: Callable[[Changes], Sequence["Future[None]"]]) -> None:
         self._db = db
+        self._can_sync = self._syncs = db.value("PRAGMA synchronous") == _FULL
         self._on_commit = on_commit
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -216,8 +219,8 @@ class Writer:
         self._thread = threading.Thread(target=self._loop, name="store-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, run: Callable[[Db], T]) -> "Future[T]":
-        """Queue a write; the future is done when it is as durable as the store promises.
+    def submit(self, run: Callable[[Db], T], *, durable: bool = True) -> "Future[T]":
+        """Queue a write; the future is done when it is as durable as the store promises, or else survives a killed process.
 
         A future that is cancelled before its write began is never run.
         """
@@ -225,7 +228,7 @@ class Writer:
         with self._lock:
             if self._closed:
                 raise Conflict("the store is closed")
-            self._queue.put(_Write(run, future))
+            self._queue.put(_Write(run, future, durable=durable))
         return future
 
     def close(self) -> None:
@@ -268,6 +271,7 @@ class Writer:
     def _commit(self, batch: list[_Write]) -> None:
         changed = Changes()
         try:
+            self._choose_sync(any(write.durable for write in batch))
             self._db.execute("BEGIN IMMEDIATE")
             for write in batch:
                 self._run(write, changed)
@@ -283,6 +287,12 @@ class Writer:
         taken_in = self._tell(changed) if changed else ()
         for write in batch:
             _after(taken_in if write.changed else (), write.hand_out)
+
+    def _choose_sync(self, durable: bool) -> None:
+        """Have the next commit synced or not. One that is brings all before it to the disk: they are in the same log."""
+        if self._can_sync and self._syncs != durable:
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._syncs = durable
 
     def _tell(self, changed: Changes) -> Sequence["Future[None]"]:
         try:

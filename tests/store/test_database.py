@@ -89,6 +89,26 @@ def test_writes_run_in_the_order_of_submission(store: Store) -> None:
     assert ran == list(range(600))
 
 
+def test_only_writes_that_are_to_be_durable_are_synced(tmp_path: Path) -> None:
+    store = Store(tmp_path, "durable")
+    store.sync()
+    normal, full = 1, 2
+    for durable in (True, False, False, True):
+        assert store.write(lambda db: db.value("PRAGMA synchronous"), durable=durable) == (full if durable else normal)
+    store.write(creating("left"), durable=False)
+    store.sync()
+    assert names(store) == ["left"]
+    store.close()
+
+
+def test_a_write_that_is_to_be_durable_has_those_beside_it_synced(tmp_path: Path) -> None:
+    store = Store(tmp_path, "durable")
+    with held_up(store):
+        found = [store.submit(lambda db: db.value("PRAGMA synchronous"), durable=durable) for durable in (False, True, False)]
+    assert [each.result() for each in found] == [2, 2, 2]
+    store.close()
+
+
 def test_cancelled_write_is_not_run(store: Store) -> None:
     with held_up(store):
         cancelled, other = store.submit(creating("cancelled")), store.submit(creating("other"))
