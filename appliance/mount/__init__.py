@@ -5,6 +5,7 @@
     tops         names at the top, and what people write for a view
     views        further mount points
     guard        the process that unmounts when ours dies
+    requests     waiting for what the kernel asks
     operations   one short method for each call of the kernel
     nodes        what stands where below `/pfs` (pure over the store)
     known        what names lead to in directories that were looked into

@@ -33,6 +33,7 @@ from appliance.mount.nodes import Directory, File, Fixed, Found, Gone, JobDirect
 from appliance.mount.permissions import Change
 from appliance.mount.places import Shown
 from appliance.mount.reading import Reading
+from appliance.mount.requests import Answer, Requests
 from appliance.mount.staged import StagedFile
 from appliance.mount.tops import Top
 from appliance.mount.trees import caller_of
@@ -65,9 +66,9 @@ def _answered(handler: Handler) -> Handler:
     """Return a handler that answers every error: pyfuse3 gives up the whole mount for any but its own."""
 
     @functools.wraps(handler)
-    async def answered(self: object, *arguments: Any) -> Any:
+    async def answered(self: "Operations", *arguments: Any) -> Any:
         try:
-            return await handler(self, *arguments)
+            return await Answer(self.requests, handler(self, *arguments))
         except pyfuse3.FUSEError:
             raise
         except Exception as error:
@@ -165,6 +166,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         self._inodes = Inodes(Root(time.time_ns()))
         self._views: dict[int, View] = {}
         self.known = Known()
+        self.requests = Requests()
         self.writing = Writing(store, writable, self._inodes)
         self.autocommit = Autocommit(self.writing.commit) if autocommit else None
         self._files: Handles[OpenFile | SmallFile | Reading | StagedFile] = Handles()
@@ -409,6 +411,11 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         opened = self._files.get(handle)
         if isinstance(opened, StagedFile) and opened.writing:
             os.fsync(opened.descriptor)
+            self._store.sync()
+
+    async def fsyncdir(self, handle: Handle, _only_data: bool) -> None:
+        if isinstance(self._listings.get(handle).directory, Place):
+            self._store.sync()
 
     async def setattr(
         self,

@@ -298,6 +298,7 @@ class _Session:
         )
         operations.writing.list_roots = self.list_roots
         self._operations = operations
+        operations.requests.take_over()
         _init(operations, self._directory)
         guard = Guard(self._directory, _guard_lock(self._store))
         try:

@@ -31,8 +31,8 @@ class Trees:
         self.store, self.files = store, files
 
     def change(self, top: Top, change: Callable[[Db, View], T]) -> T:
-        """Change what is staged in a branch; begins it, if nothing is. Durable on return, as the store's writes are."""
-        return self.store.write(lambda db: change(db, overlays.begin(db, top.repo, top.branch)))
+        """Change what is staged in a branch; begins it, if nothing is. Durable once a program syncs something."""
+        return self.store.write(lambda db: change(db, overlays.begin(db, top.repo, top.branch)), durable=False)
 
     def show(self, view: View, top: Top, item: Item) -> Shown:
         """Return what the kernel is told of an item."""

@@ -1,7 +1,8 @@
 """What the kernel's calls mean in a writable branch: the merged view, and changing it.
 
-Nothing there is remembered by the kernel, which asks each time. Every change of a name is durable when it is answered, as
-the store's writes are; bytes are when the program asks for that (`fsync`), and in any case survive this process.
+Nothing there is remembered by the kernel, which asks each time. Every change, of names and of bytes, survives this process
+once it is answered. As with any disk it survives a power cut once the program asks for that: `fsync`, of a file or of a
+directory, makes all changes of names durable that were made before.
 """
 
 import errno
