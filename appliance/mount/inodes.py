@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Callable
 from typing import NewType
 
-from appliance.mount.nodes import File, Key, Node, Root
+from appliance.mount.nodes import Key, Node, Root
+from appliance.store.pages import Version as File
 
 Inode = NewType("Inode", int)
 
@@ -26,16 +27,6 @@ def hash_key(key: Key) -> int:
     return int.from_bytes(digest, "big") >> (64 - _BITS)
 
 
-class _Held:
-    """A node that the kernel knows, and how many of our answers it got it from."""
-
-    __slots__ = ("lookups", "node")
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.lookups = 0
-
-
 class Inodes:
     """The nodes that the kernel knows by number. A number means the same node until the kernel forgets it.
 
@@ -44,12 +35,13 @@ class Inodes:
 
     def __init__(self, root: Root, hash_key: Callable[[Key], int] = hash_key) -> None:
         self._hash_key = hash_key
-        self._held = {ROOT: _Held(root)}
+        self._nodes: dict[Inode, Node] = {ROOT: root}
+        self._lookups = {ROOT: 0}
         self._displaced: dict[Key, Inode] = {}
 
     def __len__(self) -> int:
         """How many nodes the kernel holds, with the root."""
-        return len(self._held)
+        return len(self._nodes)
 
     def number(self, node: Node) -> Inode:
         """Return the number of a node, without holding it."""
@@ -59,58 +51,56 @@ class Inodes:
         if key in self._displaced:
             return self._displaced[key]
         wanted = Inode(self._hash_key(key) + _FIRST)
-        while (held := self._held.get(wanted)) is not None and held.node.key != key:
+        while (held := self._nodes.get(wanted)) is not None and held.key != key:
             wanted = Inode(wanted + 1)
         return wanted
 
     def hold(self, number: Inode, node: Node) -> None:
         """Note that the kernel was given a node by number once more."""
-        held = self._held.get(number)
-        if held is None:
-            held = self._held[number] = _Held(node)
+        if number not in self._nodes:
+            self._nodes[number], self._lookups[number] = node, 0
             if number != self._hash_key(node.key) + _FIRST:
                 self._displaced[node.key] = number
-        held.lookups += 1
+        self._lookups[number] += 1
 
     def hold_file(self, file: File) -> Inode:
         """Note that the kernel is given a file once more, and return its number: what it costs to list one."""
         wanted = Inode(((file.row * _ODD + file.modified_ns) & _MASK) + _FIRST)
-        held = self._held.get(wanted)
-        if (held is not None and held.node != file) or (self._displaced and file.key in self._displaced):
+        held = self._nodes.get(wanted)
+        if (held is not None and held != file) or (self._displaced and file.key in self._displaced):
             wanted = self.number(file)
             self.hold(wanted, file)
-            return wanted
-        if held is None:
-            held = self._held[wanted] = _Held(file)
-        held.lookups += 1
+        elif held is None:
+            self._nodes[wanted], self._lookups[wanted] = file, 1
+        else:
+            self._lookups[wanted] += 1
         return wanted
 
     def forget(self, number: Inode, lookups: int) -> Node | None:
         """Take back that many of them; after the last one the number may mean something else, and its node is returned."""
-        held = self._held[number]
-        held.lookups -= lookups
-        if held.lookups > 0 or number == ROOT:
+        left = self._lookups[number] = self._lookups[number] - lookups
+        if left > 0 or number == ROOT:
             return None
-        del self._held[number]
+        del self._lookups[number]
+        node = self._nodes.pop(number)
         if self._displaced:
-            self._displaced.pop(held.node.key, None)
-        return held.node
+            self._displaced.pop(node.key, None)
+        return node
 
     def get(self, number: Inode) -> Node:
         """Return the node of a number that the kernel holds."""
-        return self._held[number].node
+        return self._nodes[number]
 
     def __contains__(self, number: Inode) -> bool:
         """Whether the kernel holds it."""
-        return number in self._held
+        return number in self._nodes
 
     def items(self) -> list[tuple[Inode, Node]]:
         """Return every number with its node."""
-        return [(number, held.node) for number, held in self._held.items()]
+        return list(self._nodes.items())
 
     def rebind(self, number: Inode, node: Node) -> None:
         """Let a number that the kernel holds mean another node, one that no other number means."""
-        held = self._held[number]
-        self._displaced.pop(held.node.key, None)
-        held.node = node
+        self._displaced.pop(self._nodes[number].key, None)
+        self._nodes[number] = node
         self._displaced[node.key] = number

@@ -7,14 +7,19 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from appliance.mount.inodes import Inode
-from appliance.mount.nodes import Page
+from appliance.mount.nodes import Directory, Page
+from appliance.names import CommitId
 from appliance.store import Changes
 from appliance.store.pages import Item
+from appliance.store.snapshots import Snapshot
 
 # How many names are read at the first look into a directory, which takes some tenths of a millisecond; and, where there are
 # more, from each that is asked for on.
 WHOLE, AROUND = 256, 32
 _LARGEST = 20_000
+_COMMITS = 100
+
+_Commit = tuple[str, CommitId | None]
 
 Read = Callable[[str, int], Page | None]
 """Reads a page of a directory that never changes, None of another: from a name on, at most so many."""
@@ -36,6 +41,7 @@ class Known:
 
     def __init__(self) -> None:
         self._directories: OrderedDict[Inode, _Names] = OrderedDict()
+        self._opened: dict[_Commit, Snapshot] = {}
         self._count = 0
         self._is_outdated = False
 
@@ -54,6 +60,10 @@ class Known:
         item = names.items.get(name)
         return (names.page, item) if item is not None or names.is_whole else None
 
+    def find_snapshot(self, directory: Directory) -> Snapshot | None:
+        """Return where a directory's commit was found when another of its directories was looked into."""
+        return self._opened.get((directory.repo, directory.commit))
+
     def look(self, number: Inode, name: str, read: Read) -> tuple[Page, Item | None] | None:
         """Read what a name leads to, and what is around it. None if that does not tell."""
         names = self._directories.get(number)
@@ -63,6 +73,7 @@ class Known:
         if names is None:
             names = self._directories[number] = _Names(page)
             self._count += len(names.items)
+            self._note(page)
         else:
             self._count -= len(names.items)
             names.items.update(_by_name(page))
@@ -72,6 +83,11 @@ class Known:
         item = names.items.get(name)
         return (page, item) if item is not None or names.is_whole else None
 
+    def _note(self, page: Page) -> None:
+        if len(self._opened) >= _COMMITS:
+            self._opened.clear()
+        self._opened[page.directory.repo, page.directory.commit] = page.snapshot
+
     def forget(self, number: Inode) -> None:
         """Forget a directory: the kernel has."""
         if (names := self._directories.pop(number, None)) is not None:
@@ -80,6 +96,7 @@ class Known:
     def _clear(self) -> None:
         self._is_outdated = False
         self._directories.clear()
+        self._opened.clear()
         self._count = 0
 
 

@@ -16,7 +16,6 @@ same commit.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from appliance.errors import BranchNotFound, InvalidName, InvalidRequest, NotFound
 from appliance.mount.tops import Top, is_within, parse_top
@@ -26,6 +25,7 @@ from appliance.store.commits import get_commit, get_repo_id
 from appliance.store.database import Db
 from appliance.store.overlays import Origin
 from appliance.store.pages import Item
+from appliance.store.pages import Version as File  # shared by all commits that have it
 from appliance.store.snapshots import EMPTY, Entry, Snapshot
 
 Key = tuple[str | int, ...]
@@ -97,24 +97,6 @@ class Directory:
         return self.top.repo
 
 
-class File(NamedTuple):
-    """A version of a file, shared by all commits that have it: the number of its row, and what it is asked for most.
-
-    There are as many as the kernel knows names, and in a listing each costs what it takes to make one.
-    """
-
-    row: int
-    modified_ns: int
-    size_bytes: int
-    entry: Entry | None = None
-    """All of it, of what is in no row."""
-
-    @property
-    def key(self) -> Key:
-        """What makes a node the same node: the row alone may be used again after its version was overwritten."""
-        return (self.row, self.modified_ns)
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
     """A file or directory of a writable branch, reached by the name `top`; see `store.overlays` for origins."""
@@ -177,19 +159,14 @@ class Page:
     is_last: bool
     is_fixed: bool
     modified_ns: int
+    snapshot: Snapshot = EMPTY
 
     def find(self, item: Item) -> Found:
         """Return what one of its names leads to."""
-        if item.mark.endswith("/"):
-            path = _join(self.directory.path, item.mark[:-1])
-            below = Directory(self.directory.top, self.directory.commit, path)
-            return Found(below, self.modified_ns, name_lasts=self.is_fixed, attributes_last=self.is_fixed)
-        return Found(self.file(item), item.modified_ns, name_lasts=self.is_fixed)
-
-    @staticmethod
-    def file(item: Item) -> File:
-        """Return what a file's name leads to."""
-        return File(item.row, item.modified_ns, item.size_bytes, item.entry)
+        if item.file is not None:
+            return Found(item.file, item.file.modified_ns, name_lasts=self.is_fixed)
+        below = Directory(self.directory.top, self.directory.commit, _join(self.directory.path, item.mark[:-1]))
+        return Found(below, self.modified_ns, name_lasts=self.is_fixed, attributes_last=self.is_fixed)
 
 
 class Gone(NotFound):
@@ -250,12 +227,22 @@ def find_fixed_page(db: Db, directory: Directory, start: str, limit: int) -> Pag
     return None if is_open or snapshot.is_made_up else _read_page(db, directory, snapshot, start, limit)
 
 
+def find_tip_page(db: Db, directory: Directory, snapshot: Snapshot, start: str, limit: int) -> Page | None:
+    """Return the same in one question, from the snapshot of an earlier page of its commit; None if that does not tell."""
+    if snapshot.commit is None or snapshot.commit.finished_ns is None or not is_within(directory.path, directory.top.path):
+        return None
+    items = pages.read_tip_page(db, snapshot, directory.path, start, limit)
+    return (
+        Page(directory, items, len(items) < limit, True, snapshot.commit.finished_ns, snapshot) if items is not None else None
+    )
+
+
 def _read_page(db: Db, directory: Directory, snapshot: Snapshot, start: str, limit: int) -> Page:
     described = _describe_directory(db, directory, snapshot)
     is_fixed = described.attributes_last and not snapshot.is_made_up
     if is_within(directory.path, directory.top.path):
         items = pages.read_page(db, snapshot, directory.path, start, limit)
-        return Page(directory, items, len(items) < limit, is_fixed, described.modified_ns)
+        return Page(directory, items, len(items) < limit, is_fixed, described.modified_ns, snapshot)
     return Page(directory, _list_above(db, directory, snapshot, start), True, is_fixed, described.modified_ns)
 
 
@@ -334,11 +321,7 @@ def _describe_empty(db: Db, directory: Directory) -> Found:
 def _describe_file(entry: Entry, snapshot: Snapshot) -> Found:
     is_open = snapshot.commit is not None and snapshot.commit.is_open
     lasts = not is_open and not snapshot.is_made_up
-    return Found(_file_of(entry, snapshot), entry.modified_ns, name_lasts=lasts)
-
-
-def _file_of(entry: Entry, snapshot: Snapshot) -> File:
-    return File(entry.row, entry.modified_ns, entry.content.size_bytes, entry if snapshot.is_made_up else None)
+    return Found(pages.version_of(entry, snapshot), entry.modified_ns, name_lasts=lasts)
 
 
 def _find_top(db: Db, top: Top) -> Found | None:
@@ -392,7 +375,4 @@ def _list_above(db: Db, parent: Directory, snapshot: Snapshot, start: str) -> li
     found = _find(db, parent, snapshot, _join(parent.path, name)) if start <= name else None
     if found is None:
         return []
-    node = found.node
-    if not isinstance(node, File):
-        return [Item(name + "/", 0, 0, 0)]
-    return [Item(name, node.size_bytes, node.modified_ns, node.row, node.entry)]
+    return [Item(name, found.node) if isinstance(found.node, File) else Item(name + "/", None)]

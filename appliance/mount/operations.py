@@ -29,7 +29,7 @@ from appliance.mount.handles import FindReader, Handle, Handles, Listing, OpenFi
 from appliance.mount.heads import Heads, Name
 from appliance.mount.inodes import Inode, Inodes
 from appliance.mount.known import Known
-from appliance.mount.nodes import Directory, File, Fixed, Found, Gone, JobDirectory, Node, Page, Place, Root, View
+from appliance.mount.nodes import Directory, Fixed, Found, Gone, JobDirectory, Node, Page, Place, Root, View
 from appliance.mount.permissions import Change
 from appliance.mount.places import Shown
 from appliance.mount.reading import Reading
@@ -39,6 +39,7 @@ from appliance.mount.tops import Top
 from appliance.mount.trees import caller_of
 from appliance.mount.writing import Writable, Writing
 from appliance.store import Db, Store, blobs, contents
+from appliance.store.pages import Version as File
 from appliance.store.pages import behind
 
 log = logging.getLogger(__name__)
@@ -224,6 +225,10 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         except UnicodeDecodeError:
             raise pyfuse3.FUSEError(errno.ENOENT) from None
         told = self.known.find(number, text)
+        if told is None and (snapshot := self.known.find_snapshot(directory)) is not None:
+            told = self._store.look(
+                lambda db: self.known.look(number, text, partial(nodes.find_tip_page, db, directory, snapshot))
+            )
         if told is None:
             with self._store.snapshot() as db:
                 told = self.known.look(number, text, partial(nodes.find_fixed_page, db, directory))
@@ -321,15 +326,16 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         page, index = listing.find(offset) or self._seek(listing, offset)
         if index == len(page.items) and not page.is_last:
             page, index = self._read_page(listing, page, offset), 0
-        file = self._describe(Found(_ANY_FILE, 0, name_lasts=page.is_fixed))
+        shown = self._describe(Found(_ANY_FILE, 0, name_lasts=page.is_fixed))
         for item in islice(page.items, index, None):
             offset += 1
-            mark, file.st_size, modified_ns, row, _ = item
-            if row:
-                file.st_ino = number = self._inodes.hold_file(page.file(item))
-                file.st_blocks = -(-item.size_bytes // _BLOCK_BYTES)
-                file.st_atime_ns = file.st_ctime_ns = file.st_mtime_ns = modified_ns
-                told = pyfuse3.readdir_reply(token, mark.encode(), file, offset)
+            mark, version = item
+            if version is not None:
+                shown.st_ino = number = self._inodes.hold_file(version)
+                shown.st_size = version.size_bytes
+                shown.st_blocks = -(-version.size_bytes // _BLOCK_BYTES)
+                shown.st_atime_ns = shown.st_ctime_ns = shown.st_mtime_ns = version.modified_ns
+                told = pyfuse3.readdir_reply(token, mark.encode(), shown, offset)
             else:
                 entry = self._tell(page.find(item))
                 number = entry.st_ino

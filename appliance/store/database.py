@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -99,7 +99,7 @@ class Db(sqlite3.Connection):
         """Return the first row or None."""
         return self.execute(sql, parameters).fetchone()
 
-    def value(self, sql: str, parameters: tuple[Any, ...] = ()) -> Any:
+    def value(self, sql: str, parameters: tuple[Any, ...] | Mapping[str, Any] = ()) -> Any:
         """Return the first column of the first row, or None."""
         found = self.execute(sql, parameters).fetchone()
         return found[0] if found else None

@@ -5,8 +5,9 @@ would cost a millisecond each; and what SQLite puts together itself is also what
 """
 
 from collections.abc import Iterator
-from itertools import islice, starmap
-from typing import Any, NamedTuple
+from dataclasses import replace
+from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,19 +17,33 @@ from appliance.store.snapshots import LAST, Entry, Past, Scan, Snapshot, Source,
 _AFTER_SLASH = "0"
 
 
+class Version(NamedTuple):
+    """A version of a file: the number of its row, and what it is asked for most.
+
+    Whoever lists has thousands of them, and each costs what it takes to make one; here SQLite's answer is taken apart.
+    """
+
+    row: int
+    modified_ns: int
+    size_bytes: int
+    entry: Entry | None = None
+    """All of it, of what is in no row."""
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What makes a version the same version: the row alone may be used again after it was overwritten."""
+        return (self.row, self.modified_ns)
+
+
 class Item(NamedTuple):
-    """A name in a directory. That of a directory ends in a slash and has nothing else; `row` is that of a file's version."""
+    """A name in a directory, that of a directory with a slash behind it and no file."""
 
     mark: str
-    size_bytes: int
-    modified_ns: int
-    row: int
-    entry: Entry | None = None
-    """All that is known of a file, where there is no such row."""
+    file: Version | None
 
 
 _FLAT = """
-    SELECT json_group_array(json_array(substr(path, :skip), size_bytes, modified_ns, id)) FROM (
+    SELECT json_group_array(json_array(substr(path, :skip), json_array(id, modified_ns, size_bytes))) FROM (
         SELECT path, size_bytes, modified_ns, id FROM {table}
         WHERE {visible} AND path >= :start AND path < :end ORDER BY path LIMIT :limit
     )
@@ -44,16 +59,16 @@ _ROLLED = """
             ORDER BY path LIMIT 1)
         FROM item WHERE item.path < :end
     )
-    SELECT json_group_array(json_array(name, size_bytes, modified_ns, id)) FROM (
+    SELECT json_group_array(json_array(name, json(file))) FROM (
         SELECT CASE instr(substr(item.path, :skip), '/') WHEN 0 THEN substr(item.path, :skip)
                 ELSE substr(item.path, :skip, instr(substr(item.path, :skip), '/')) END AS name,
-            coalesce(e.size_bytes, 0) AS size_bytes, coalesce(e.modified_ns, 0) AS modified_ns, coalesce(e.id, 0) AS id
+            CASE WHEN e.id IS NULL THEN NULL ELSE json_array(e.id, e.modified_ns, e.size_bytes) END AS file
         FROM item LEFT JOIN (SELECT * FROM {table} WHERE {visible}) e
             ON e.path = item.path AND instr(substr(item.path, :skip), '/') = 0
         WHERE item.path < :end LIMIT :limit
     )
 """
-_decode = msgspec.json.Decoder(list[tuple[str, int, int, int]]).decode
+_decode = msgspec.json.Decoder(list[Item]).decode
 
 
 def behind(mark: str) -> str:
@@ -66,20 +81,33 @@ def read_page(db: Db, snapshot: Snapshot, directory: str, start: str, limit: int
 
     The order is that of paths with the slash of directories counted.
     """
-    base = directory.rstrip("/") + "/"
     place = snapshot.places[0] if len(snapshot.places) == 1 else None
     if not isinstance(place, Tip | Past):
-        return list(islice(_iter_items(db, snapshot, base, start), limit))
+        return list(islice(_iter_items(db, snapshot, directory.rstrip("/") + "/", start), limit))
+    return _ask(db, "SELECT ({page})", place.source, directory, start, limit) or []
+
+
+def read_tip_page(db: Db, snapshot: Snapshot, directory: str, start: str, limit: int) -> list[Item] | None:
+    """Return the same in one question, of a snapshot that was opened before. None if it has to be opened again."""
+    if len(snapshot.places) != 1 or not isinstance(snapshot.places[0], Tip):
+        return None
+    source = snapshot.places[0].source
+    source = replace(source, values=source.values | {"seq": snapshot.history[0][1]})
+    sql = "SELECT CASE WHEN (SELECT changed_seq FROM lines WHERE id = :line) <= :seq THEN ({page}) END"
+    return _ask(db, sql, source, directory, start, limit)
+
+
+def _ask(db: Db, sql: str, source: Source, directory: str, start: str, limit: int) -> list[Item] | None:
+    """Ask for a page as if all in the directory were files, and again if there are directories."""
+    base = directory.rstrip("/") + "/"
     given = {"skip": len(base) + 1, "start": base + (start or "\0"), "end": base[:-1] + _AFTER_SLASH, "limit": limit}
-    page = _ask(db, place.source, _FLAT, given)
-    if any("/" in mark for mark, *_ in page):
-        page = _ask(db, place.source, _ROLLED, given | {"last": LAST})
-    return list(starmap(Item, page))
-
-
-def _ask(db: Db, source: Source, sql: str, given: dict[str, Any]) -> list[tuple[str, int, int, int]]:
-    answer = db.execute(sql.format(table=source.table, visible=source.visible), given | source.values).fetchone()[0]
-    return _decode(answer)
+    for page in (_FLAT, _ROLLED):
+        asked = sql.format(page=page.format(table=source.table, visible=source.visible))
+        answer = db.value(asked, given | source.values | {"last": LAST})
+        items = _decode(answer) if answer is not None else None
+        if items is None or not any("/" in mark for mark, _ in items):
+            break
+    return items
 
 
 def _iter_items(db: Db, snapshot: Snapshot, base: str, start: str) -> Iterator[Item]:
@@ -88,7 +116,11 @@ def _iter_items(db: Db, snapshot: Snapshot, base: str, start: str) -> Iterator[I
         name, slash, _ = entry.path.removeprefix(base).partition("/")
         if slash:
             scan.seek(base + name + _AFTER_SLASH)
-            yield Item(name + slash, 0, 0, 0)
+            yield Item(name + slash, None)
         elif name:
-            whole = entry if snapshot.is_made_up else None
-            yield Item(name, entry.content.size_bytes, entry.modified_ns, entry.row, whole)
+            yield Item(name, version_of(entry, snapshot))
+
+
+def version_of(entry: Entry, snapshot: Snapshot) -> Version:
+    """Return what a snapshot's entry is as a version."""
+    return Version(entry.row, entry.modified_ns, entry.content.size_bytes, entry if snapshot.is_made_up else None)

@@ -12,7 +12,7 @@ from appliance.mount.nodes import Directory, Page
 from appliance.mount.tops import Top
 from appliance.names import new_commit_id
 from appliance.store import Changes, repos
-from appliance.store.pages import Item
+from appliance.store.pages import Item, Version
 
 TOP, NUMBER = Directory(Top("data"), new_commit_id(), "/"), Inode(7)
 
@@ -21,7 +21,7 @@ class Reader:
     """Pages of a directory with so many files, and which were asked for."""
 
     def __init__(self, count: int, *, is_fixed: bool = True) -> None:
-        self.items = [Item(f"{number:06}", 1, 1, number + 1) for number in range(count)]
+        self.items = [Item(f"{number:06}", Version(number + 1, 1, 1)) for number in range(count)]
         self.is_fixed = is_fixed
         self.starts: list[str] = []
 

@@ -397,3 +397,10 @@ def test_strict_names_are_refused_when_they_are_made(store, place, quiet):
         with refused(errno.EINVAL):
             os.rename(place / "data/plain", place / "data/quest?ion")
     assert committed(store) == {"/plain": b""}
+
+
+def test_files_and_directories_can_be_synced(data: Path) -> None:
+    for path in (data, data / "dir", data / "foo"):
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        os.fsync(descriptor)
+        os.close(descriptor)

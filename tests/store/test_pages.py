@@ -21,10 +21,9 @@ def list_view(db: Db, snapshot: Snapshot, directory: str) -> list[pages.Item]:
     found = []
     for child in listings.iter_children(db, snapshot, directory):
         entry = child.entry
-        values = (
-            (child.name, entry.content.size_bytes, entry.modified_ns, entry.row) if entry else (child.name + "/", 0, 0, 0)
+        found.append(
+            pages.Item(child.name, pages.version_of(entry, snapshot)) if entry else pages.Item(child.name + "/", None)
         )
-        found.append(pages.Item(*values))
     return found
 
 
@@ -55,6 +54,16 @@ def test_pages_together_are_the_directory(data: Store) -> None:
             snapshot = snapshots.open_revision(db, "data", revision)
             for directory, limit in itertools.product(DIRECTORIES, (1, 2, 3, 1000)):
                 assert list(iter_pages(db, snapshot, directory, limit)) == list_view(db, snapshot, directory)
+
+
+def test_the_tip_is_read_in_one_question_until_it_has_moved(data: Store) -> None:
+    with data.snapshot() as db:
+        tip, old = (snapshots.open_revision(db, "data", revision) for revision in ("master", "master^"))
+        expected = [pages.read_page(db, tip, directory, "", 1000) for directory in DIRECTORIES]
+        assert [pages.read_tip_page(db, tip, directory, "", 1000) for directory in DIRECTORIES] == expected
+        assert pages.read_tip_page(db, old, "/", "", 1000) is None
+    put(data, "data", "/new", b"")
+    assert data.look(lambda db: pages.read_tip_page(db, tip, "/", "", 1000)) is None
 
 
 def test_a_page_begins_at_a_name(data: Store) -> None:
