@@ -420,7 +420,8 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
             self._store.sync()
 
     async def fsyncdir(self, handle: Handle, _only_data: bool) -> None:
-        if isinstance(self._listings.get(handle).directory, Place):
+        listing = self._listings.get(handle)
+        if isinstance(listing, Listing) and isinstance(self._inodes.get(listing.number), Place):
             self._store.sync()
 
     async def setattr(

@@ -9,11 +9,12 @@ import pyfuse3
 
 from appliance.errors import ApplianceError
 from appliance.mount.inodes import Inode, Inodes
-from appliance.mount.nodes import File, Place
+from appliance.mount.nodes import Place
 from appliance.mount.staged import EXECUTABLE, PLAIN
 from appliance.mount.tops import Top
 from appliance.store import Db, Store, overlays
 from appliance.store.overlays import Item, View
+from appliance.store.pages import Version as File
 
 _NAME_BYTES = 255
 

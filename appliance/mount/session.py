@@ -8,6 +8,7 @@ pyfuse3 keeps its session in globals of its module, so a process has one mount a
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
@@ -44,6 +45,9 @@ T = TypeVar("T")
 _MESSAGES_S = 0.2
 _COMMIT_S = 2.0
 _STOP_S = 5.0
+# How long a busy thread may keep the interpreter from others, as long as there is a mount. Python's 5 ms are more than a
+# request may take; shorter than this brings requests nothing and costs the gateway.
+_SWITCH_S = 0.001
 
 _only_one = threading.Lock()
 
@@ -163,6 +167,7 @@ class _Session:
         self._directory = directory
         self.views = Views(store, directory, self, _guard_lock(store))
         self._ready: Future[None] = Future()
+        self._switch_s = sys.getswitchinterval()
         self._token: trio.lowlevel.TrioToken | None = None
         self._messenger = Messenger(_forget)
         self._heads = Heads(store, self._wake, self._forget_top, self._forget_paths, self._messenger.mark)
@@ -172,6 +177,7 @@ class _Session:
         """Mount, and return when the kernel has been answered. Raises MountUnavailable."""
         self._thread.start()
         self._ready.result()
+        sys.setswitchinterval(_SWITCH_S)
         mountpoint.widen_read_ahead(self._directory)
 
     def settle(self) -> None:
@@ -235,6 +241,7 @@ class _Session:
         import pyfuse3
 
         self._commit_in_time()
+        sys.setswitchinterval(self._switch_s)
         self.views.close()
         self._heads.close()
         # First, while there is still somebody to answer the lookups that it may have to wait for.

@@ -22,7 +22,7 @@ from appliance.mount import attributes, committing, permissions, places
 from appliance.mount.handles import OpenFile
 from appliance.mount.inodes import Inode, Inodes
 from appliance.mount.naming import Naming
-from appliance.mount.nodes import File, Place, list_file_attributes
+from appliance.mount.nodes import Place, list_file_attributes
 from appliance.mount.permissions import EXECUTE, READ, WRITE, Caller, Change
 from appliance.mount.places import Shown, check_length, get_item, leads_to, open_view, own_file, show
 from appliance.mount.reading import Reading, Readings
@@ -32,6 +32,7 @@ from appliance.mount.trees import Trees
 from appliance.mount.turns import Turns
 from appliance.names import CommitId
 from appliance.store import Db, Store, blobs, history, overlays
+from appliance.store.pages import Version as File
 
 ALL = "*"
 _CLOSING_S = 0.2
