@@ -44,7 +44,9 @@ _ROWS = {
     "cron_inputs": ":whole",
     "jobs": ":whole",
     "datums": ":whole AND position >= 0",
-    "datum_files": ":whole AND datum_id IN (SELECT id FROM out.datums)",
+    "datum_files": """
+        :whole AND datum_id IN (SELECT id FROM out.datums) AND datum_id NOT IN (SELECT datum_id FROM main.discarded)
+    """,
     "log_lines": ":whole",
     "entries": _LINES,
     "delete_markers": _LINES,

@@ -12,6 +12,7 @@ from store.helpers import (
     create_repos,
     datums_of,
     job_of,
+    keep,
     process,
     put,
     run_pipeline,
@@ -23,6 +24,7 @@ from appliance.store import (
     Store,
     burying,
     completing,
+    datums,
     exporting,
     importing,
     jobs,
@@ -34,7 +36,7 @@ from appliance.store import (
     squash,
 )
 from appliance.store.collecting import collect
-from appliance.store.snapshots import Entry
+from appliance.store.snapshots import Entry, Kind
 
 OUTPUTS = {"one": {"/one": b"1"}, "two": {"/two": b"2", "/too": b"2"}}
 
@@ -162,5 +164,19 @@ def test_export_has_nothing_of_what_was_deleted(edges: Store, tmp_path: Path) ->
     other = Store(tmp_path / "other", "fast")
     importing.import_all(other, archive.read, {})
     assert written(other, newest(other)) == tree(edges, "edges")
+    check(other)
+    other.close()
+
+
+def test_export_has_nothing_of_what_a_killed_job_had_written(edges: Store, tmp_path: Path) -> None:
+    put(edges, "images", "/b", b"1")
+    (*_, stored) = datums_of(edges, claim(edges, "edges", ["another"]))
+    content = keep(edges, b"1")
+    edges.write(lambda db: datums.start_try(db, stored.row))
+    edges.write(lambda db: [datums.put_datum_file(db, stored.row, f"/{n}", Kind.FILE, content) for n in range(1500)])
+    edges.write(lambda db: running.fail_job(db, stored.job_row, "killed", "stopped"))
+    archive = io.BytesIO(b"".join(exporting.iter_export(edges)))
+    other = Store(tmp_path / "other", "fast")
+    importing.import_all(other, archive.read, {})
     check(other)
     other.close()
