@@ -59,7 +59,7 @@ def serving(directory: Path) -> Iterator[str]:
 
 
 def check_log(log: Path) -> None:
-    """Raise Wrong if there is anything in the log but notices, or that the machine was too busy: readers see what comes of it."""
+    """Raise Wrong unless the log has only notices, and that the machine was too busy: readers see what comes of that."""
     text = log.read_text()
     lines = [line for line in text.splitlines() if " INFO " not in line and "has not taken back names" not in line]
     check(not lines, f"the log says:\n{text[-_LOG_CHARACTERS:]}")
