@@ -35,7 +35,7 @@ def test_work_goes_on_while_commits_land(store, mounted):
 
     def work(worker: str) -> None:
         try:
-            for number in range(25):
+            for number in range(12):
                 directory = mounted.path / f"data/{worker}{number}"
                 directory.mkdir()
                 (directory / "aside").write_text(str(number))
@@ -56,7 +56,7 @@ def test_work_goes_on_while_commits_land(store, mounted):
     committing.join()
     mounted.mount.commit("data", "master")
     assert failed == []
-    expected = {f"/moved-{worker}{number}/file": str(number).encode() for worker in "ab" for number in range(25)}
+    expected = {f"/moved-{worker}{number}/file": str(number).encode() for worker in "ab" for number in range(12)}
     assert tree(store, "data") == expected
 
 
@@ -67,7 +67,7 @@ def test_who_replaces_a_file_is_never_seen_without_one(mounted):
     done = threading.Event()
 
     def replace() -> None:
-        for number in range(200):
+        for number in range(100):
             aside.write_text(str(number))
             aside.rename(file)
         done.set()
