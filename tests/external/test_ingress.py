@@ -13,8 +13,9 @@ from urllib.request import urlopen
 import boto3
 import pytest
 from cli.helpers import Serving, Shell
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from external.putting import commits
-from external.servers import Remote, a_profile
+from external.servers import AZURITE_ACCOUNT, AZURITE_KEY, KEY_ID, SECRET, Remote, a_profile, service_account
 from external.web_server import Handler, WebServer, broken_off, endless, one_after_another, page, serving_pages, status
 
 from appliance.client import Appliance as Client
@@ -284,6 +285,26 @@ def test_gateway_answers_while_a_transfer_waits(sh: Shell, repo: str, web: WebSe
         assert not put.done()
         go_on.set()
         assert put.result().files == 1
+
+
+@pytest.mark.parametrize("name", ["rclone", "azurite", "google"])
+def test_what_deploy_storage_keeps_is_what_the_store_wants(
+    sh: Shell, repo: str, profiles: Profiles, request: pytest.FixtureRequest, tmp_path: Path, name: str
+) -> None:
+    remote: Remote = request.getfixturevalue(name)
+    for kept in profiles.list_profiles():
+        profiles.delete(kept.name)
+    (tmp_path / "account.json").write_text(service_account(generate_private_key(65537, 2048)))
+    words = {
+        "rclone": ("amazon", "us-east-1", KEY_ID, SECRET),
+        "azurite": ("microsoft", AZURITE_ACCOUNT, AZURITE_KEY),
+        "google": ("google", tmp_path / "account.json"),
+    }
+    sh("deploy", "storage", *words[name], "--endpoint", remote.endpoint)
+    sh("put", "file", f"{repo}@master:/dir/a", stdin=b"1")
+    sh("get", "file", f"{repo}@master:/", "-r", "-o", f"{remote.scheme}://{remote.bucket}")
+    sh("put", "file", f"{repo}@back:/", "-r", "-f", f"{remote.scheme}://{remote.bucket}")
+    assert (remote.get("dir/a"), sh("get", "file", f"{repo}@back:/dir/a").out) == (b"1", "1")
 
 
 def test_single_file_goes_out_below_its_path(sh: Shell, repo: str, remote: Remote) -> None:

@@ -209,7 +209,7 @@ def test_metadata_goes_out_and_comes_back(request: pytest.FixtureRequest, server
 
 
 def test_a_large_file_goes_in_parts_and_comes_back(remote: Remote) -> None:
-    body = b"".join(index.to_bytes(8, "big") for index in range(40 * MIB // 8))
+    body = b"".join(index.to_bytes(8, "big") for index in range(20 * MIB // 8))
     result = upload_all(remote.url("large"), remote.profiles, [outgoing("a", body)])
     assert (result.uploaded, result.size_bytes) == (1, len(body))
     [obj] = listed(remote, "large")
