@@ -186,7 +186,7 @@ def _client(place: Place, verify: str | None) -> Any:
         s3={"addressing_style": "path" if place.path_style else "virtual"},
         connect_timeout=5,
         read_timeout=20,
-        retries={"mode": "standard", "max_attempts": 5},
+        retries={"mode": "standard", "max_attempts": 8},
     )
     return _session(files_only=False).create_client(
         "s3",

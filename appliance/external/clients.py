@@ -45,9 +45,14 @@ AnyStore = S3Store | GCSStore | AzureStore
 # A request may take long, so its whole time is hardly limited; what is limited is waiting for nothing. The clock for
 # reading runs while a body is sent, too, hence the patience on the way out: 8 MiB parts, sixteen of them, a slow line.
 _SILENCE: Final[dict[Direction, str]] = {"in": "20s", "out": "300s"}
-# Egress has tries of its own around these.
+# A server that restarts, or has too much to do, needs some seconds; the library's own pauses are over after one. Egress has
+# tries of its own around these.
 _RETRY: Final[dict[Direction, RetryConfig]] = {
-    "in": {"max_retries": 5, "retry_timeout": timedelta(seconds=60)},
+    "in": {
+        "max_retries": 8,
+        "retry_timeout": timedelta(seconds=60),
+        "backoff": {"init_backoff": timedelta(seconds=0.5), "max_backoff": timedelta(seconds=4)},
+    },
     "out": {"max_retries": 2, "retry_timeout": timedelta(seconds=10)},
 }
 

@@ -67,16 +67,17 @@ def upload_all(
     items: Iterable[Outgoing],
     *,
     parallel: int = 8,
-    tries: int = 4,
+    tries: int = 6,
     stop: Callable[[], bool] = never,
     result: EgressResult | None = None,
 ) -> EgressResult:
     """Upload files to `<url>/<path>`, some at a time; what is there with the same size and ETag is left alone.
 
     `result`, if given, counts while it goes on. `items` is read in this thread, no further than there are uploads under
-    way. What may pass is tried again with pauses. The first failure ends all: TransferFailed for the other side's and for
-    a file that can not be read, any other error of ours as it is. What was uploaded before stays. Memory is bounded by
-    `parallel` pieces of 8 MiB and three objects in parts, of three pieces each; parts are larger above 78 GiB.
+    way. What may pass is tried again with pauses, a quarter of a minute altogether. The first failure ends all:
+    TransferFailed for the other side's and for a file that can not be read, any other error of ours as it is. What was
+    uploaded before stays. Memory is bounded by `parallel` pieces of 8 MiB and three objects in parts, of three pieces each;
+    parts are larger above 78 GiB.
 
     Large objects, those whose ETag is one of several parts, and all in Azure get the metadata `appliance-etag`: the other
     side makes an ETag of its own for them, and by ours they are known the next time.

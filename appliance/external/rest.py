@@ -35,7 +35,8 @@ _LARGEST_PAGE_BYTES: Final = 64 << 20
 _TRIES: Final = 4
 _TIMEOUT: Final = Timeout(connect=5, read=20)
 _RETRY: Final = Retry(
-    total=5,
+    total=7,
+    connect=4,
     other=0,  # a certificate stays what it is
     backoff_factor=0.1,
     status_forcelist=(408, 429, 500, 502, 503, 504),
