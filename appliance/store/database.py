@@ -193,7 +193,8 @@ class _Write:
     durable: bool = True
 
     def hand_out(self) -> None:
-        """Tell whoever waits for it what came out."""
+        """Tell whoever waits for it what came out, once."""
+        del self.run  # who still knows of this write holds the bytes behind it no longer, and the collector may have them
         if self.error is not None:
             self.future.set_exception(self.error)
         else:
