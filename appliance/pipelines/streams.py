@@ -1,9 +1,10 @@
 """The three streams of user code: what it reads, and its output line by line."""
 
+import fcntl
 import os
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -78,7 +79,17 @@ async def _read_lines(fd: int, deliver: Callable[[bytes, int], None], pace: Pace
                 lines.add(bytes(chunk))
                 await pace()
         finally:
+            lines.add(_left_in(fd))  # where taking the lines was slow, the time is up before all were
             lines.end()
+
+
+def _left_in(fd: int) -> bytes:
+    """Return what is in a pipe that nothing is waited for in: as much as fits in one, somebody may still be writing."""
+    left, room = bytearray(), fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+    with suppress(BlockingIOError):
+        while len(left) < room and (piece := os.read(fd, room - len(left))):
+            left += piece
+    return bytes(left)
 
 
 class _Splitter:

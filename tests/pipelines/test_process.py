@@ -373,6 +373,29 @@ def test_what_left_the_group_is_killed_too(tmp_path: Path, alive: Callable[[], b
     assert alive() == b""
 
 
+def test_output_is_complete_however_slowly_it_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "DRAIN_S", 0.0)  # by when nothing but the first line was taken
+    os.mkfifo(tmp_path / "go")
+    lines = Lines()
+
+    async def let_go_and_stand_still() -> None:
+        os.write(go, b"on\n")
+        await trio.sleep_forever()
+
+    async def main() -> None:
+        with trio.fail_after(30):
+            async with open_launcher() as launcher:
+                spec = sh("echo first; read on < go; echo second", cwd=str(tmp_path))
+                await launcher.run(spec, on_line=lines.add, pace=let_go_and_stand_still)
+
+    go = os.open(tmp_path / "go", os.O_RDWR)
+    try:
+        trio.run(main)
+    finally:
+        os.close(go)
+    assert lines.of("stdout") == [b"first", b"second"]
+
+
 def test_a_daemon_that_keeps_the_pipe_does_not_hold_up_the_run(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "up")
     # Without a namespace of its own, and with another run going on, nothing tells whose it is.
