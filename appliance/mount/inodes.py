@@ -61,6 +61,7 @@ class Inodes:
             self._nodes[number], self._lookups[number] = node, 0
             if number != self._hash_key(node.key) + _FIRST:
                 self._displaced[node.key] = number
+        self._nodes[number] = node  # the same, but it may know more
         self._lookups[number] += 1
 
     def hold_file(self, file: File) -> Inode:

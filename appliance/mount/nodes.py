@@ -321,7 +321,9 @@ def _describe_empty(db: Db, directory: Directory) -> Found:
 def _describe_file(entry: Entry, snapshot: Snapshot) -> Found:
     is_open = snapshot.commit is not None and snapshot.commit.is_open
     lasts = not is_open and not snapshot.is_made_up
-    return Found(pages.version_of(entry, snapshot), entry.modified_ns, name_lasts=lasts)
+    version = pages.version_of(entry, snapshot)
+    # In an open commit it may be overwritten before it is opened, again and again: the kernel looks but once more.
+    return Found(version if lasts else version._replace(entry=entry), entry.modified_ns, name_lasts=lasts)
 
 
 def _find_top(db: Db, top: Top) -> Found | None:

@@ -330,7 +330,9 @@ def _after(awaited: Sequence["Future[None]"], call: Callable[[], None]) -> None:
     if not awaited:
         call()
         return
-    awaited[0].add_done_callback(lambda _: _after(awaited[1:], call))
+    first, *others = awaited
+    # It must not know itself: behind it is what was written, which is kept as long as it is.
+    first.add_done_callback(lambda _: _after(others, call))
 
 
 def _explain(error: BaseException) -> BaseException:

@@ -270,6 +270,19 @@ def test_overwriting_in_an_open_commit_shows_no_cached_bytes(store, mount, data)
         assert (data / "same").read_bytes() == b"%04d" % number
 
 
+def test_a_version_that_is_overwritten_on_the_way_to_it_is_read(store, mount):
+    """Programs would fail if that happened twice on one way."""
+    create_repos(store, "data")
+    start(store, "data")
+    put(store, "data", "/foo", LARGE)
+    assert names(mount.path / "data") == ["foo"]
+    on_the_way = os.open(mount.path / "data/foo", os.O_PATH)
+    put(store, "data", "/foo", b"new")
+    assert Path(f"/proc/self/fd/{on_the_way}").read_bytes() == LARGE
+    assert (mount.path / "data/foo").read_bytes() == b"new"
+    os.close(on_the_way)
+
+
 def test_a_forgotten_version_does_not_show_in_any_commit_any_more(store, mount):
     create_repos(store, "data")
     before = put_all(store, "data", {"/dir/foo": b"before", "/only/bar": b"kept"})
