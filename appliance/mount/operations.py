@@ -290,7 +290,8 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     async def _open_place(self, number: Inode, flags: int, context: pyfuse3.RequestContext) -> Reading | StagedFile:
         place = self._inodes.get(number)
-        assert isinstance(place, Place), f"{place} is opened as one of a writable branch"
+        if not isinstance(place, Place):  # a commit came first, of what stands in its place: the kernel looks there
+            raise pyfuse3.FUSEError(errno.ESTALE)
         return await self.writing.open(place, flags, caller_of(context))
 
     _open_to_look, _open_to_change = _looking(_open_place), _changing(_open_place)
