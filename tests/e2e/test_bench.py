@@ -57,7 +57,7 @@ def test_the_pipelines_table_has_every_row(scratch: Path) -> None:
     done = subprocess.run([*command, "--directory", str(scratch)], capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     rows = json.loads(numbers.read_text())["rows"]
-    assert len(rows) == 5
+    assert len(rows) == 7
     assert all(f"{row['what']}: " in done.stdout for row in rows)
     assert [left.name for left in scratch.iterdir()] == ["numbers.json"]
 

@@ -491,11 +491,11 @@ def test_all_of_this_holds_for_an_ordinary_user() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user can not give itself root's files to write")
-def test_all_ends_where_pid_namespaces_are_forbidden() -> None:
+def test_all_ends_where_pid_namespaces_are_forbidden(tmp_path: Path) -> None:
     """The tests of what has to end once more, and only these."""
     forbid = "echo 0 > /proc/sys/user/max_pid_namespaces && exec "
     wanted = "what_left or what_the_command_left or survives or timeout or cancelled"
-    tests = f'{sys.executable} -m pytest -q -p no:cacheprovider -k "{wanted}" {Path(__file__)}'
+    tests = f'{sys.executable} -m pytest -q -p no:cacheprovider --basetemp {tmp_path}/inner -k "{wanted}" {Path(__file__)}'
     command = ["unshare", "-Ur", "sh", "-c", forbid + tests]
     result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=50)
     assert result.returncode == 0, result.stdout + result.stderr
