@@ -1,7 +1,7 @@
 """`flush`: wait for what commits cause, as in Pachyderm 1; in 2 that is `wait` with the id that they share."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from functools import partial
 
 import click
 
@@ -50,8 +50,8 @@ def _wait(commits: Sequence[str], ask: Callable[[str], list[Facts]]) -> Iterable
     for commit in commits:
         repo, revision = parse_commit(commit)
         commit_id: str = call("inspect_commit", repo=repo, revision=revision)["commit"]["id"]
-        yield from ask_until(lambda commit_id=commit_id: ask(commit_id), _have_ended)  # type: ignore[misc]
+        yield from ask_until(partial(ask, commit_id), _have_ended)
 
 
-def _have_ended(found: list[dict[str, Any]]) -> bool:
+def _have_ended(found: list[Facts]) -> bool:
     return all(one["finished_ns"] is not None for one in found)

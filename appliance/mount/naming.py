@@ -1,6 +1,7 @@
 """Changing names in a writable branch: making, linking, removing, moving.
 
-Every change of a name is durable when it is answered. The errors, and which one comes first, are those of a file system.
+Every change of a name survives this process when it is answered, and a power cut after `fsync`. The errors, and which one
+comes first, are those of a file system.
 """
 
 import errno

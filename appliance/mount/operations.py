@@ -19,6 +19,7 @@ from itertools import islice
 from typing import Any, NoReturn, TypeVar
 
 import pyfuse3
+import trio
 
 from appliance.errors import ApplianceError
 from appliance.mount import jobs, nodes
@@ -417,13 +418,17 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     async def fsync(self, handle: Handle, _only_data: bool) -> None:
         opened = self._files.get(handle)
         if isinstance(opened, StagedFile) and opened.writing:
-            os.fsync(opened.descriptor)
-            self._store.sync()
+            await trio.to_thread.run_sync(self._sync, opened.descriptor)
 
     async def fsyncdir(self, handle: Handle, _only_data: bool) -> None:
         listing = self._listings.get(handle)
         if isinstance(listing, Listing) and isinstance(self._inodes.get(listing.number), Place):
-            self._store.sync()
+            await trio.to_thread.run_sync(self._store.sync)
+
+    def _sync(self, descriptor: int) -> None:
+        """Make the bytes of a file durable, and all changes of names. Blocks for the disk, others are served meanwhile."""
+        os.fsync(descriptor)
+        self._store.sync()
 
     async def setattr(
         self,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 from mount.helpers import is_mounted
+from store.helpers import create_repos, put_all
 
 from appliance.mount import mountpoint
 from appliance.mount.session import Mount, open_mount
@@ -98,4 +99,13 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 def mount(store: Store, place: Path, quiet: None) -> Iterator[Mounted]:
     """The store, mounted."""
     with Serving(store, place) as mounted:
+        yield mounted
+
+
+@pytest.fixture
+def writable(store: Store, place: Path, quiet: None) -> Iterator[Mounted]:
+    """A mount where `data`, with `foo`, `dir/bar` and `dir/sub/deep`, can be changed."""
+    create_repos(store, "data", "other")
+    put_all(store, "data", {"/foo": b"foo", "/dir/bar": b"bar", "/dir/sub/deep": b"deep"})
+    with Serving(store, place, "*") as mounted:
         yield mounted

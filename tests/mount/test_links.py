@@ -6,28 +6,17 @@
 import errno
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mount.conftest import Mounted, Serving
+from mount.conftest import Mounted
 from mount.helpers import run
-from store.helpers import create_repos, put_all
 
 from appliance.mount import committing
 from appliance.mount.nodes import Place
 from appliance.mount.tops import Top
 from appliance.store import Store, snapshots
 from appliance.store.blobs import list_extents, read_extents
-
-
-@pytest.fixture
-def writable(store: Store, place: Path, quiet: None) -> Iterator[Mounted]:
-    """A mount where `data`, with `foo`, `dir/bar` and `dir/sub/deep`, can be changed."""
-    create_repos(store, "data", "other")
-    put_all(store, "data", {"/foo": b"foo", "/dir/bar": b"bar", "/dir/sub/deep": b"deep"})
-    with Serving(store, place, "*") as mounted:
-        yield mounted
 
 
 @pytest.fixture

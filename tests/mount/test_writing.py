@@ -5,7 +5,6 @@
 
 import errno
 import os
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -19,15 +18,6 @@ from appliance.mount import committing
 from appliance.store import Store, files, history, repos, snapshots, squash
 from appliance.store.blobs import list_extents, read_extents
 from appliance.store.commits import get_head
-
-
-@pytest.fixture
-def writable(store: Store, place: Path, quiet: None) -> Iterator[Mounted]:
-    """A mount where `data`, with `foo`, `dir/bar` and `dir/sub/deep`, can be changed."""
-    create_repos(store, "data", "other")
-    put_all(store, "data", {"/foo": b"foo", "/dir/bar": b"bar", "/dir/sub/deep": b"deep"})
-    with Serving(store, place, "*") as mounted:
-        yield mounted
 
 
 @pytest.fixture
