@@ -6,14 +6,11 @@ is there. In the end the mount must answer, the log must be without errors, and 
 """
 
 import argparse
-import json
 import random
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import Process, Queue
 from pathlib import Path
@@ -23,7 +20,7 @@ from typing import Any
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 sys.path[:0] = [str(TESTS), str(Path(__file__).parent)]
 
-from conformance_mount import APPLIANCE, END_S, READY_S, Wrong, ask, check  # noqa: E402
+from conformance_mount import READY_S, Wrong, ask, check, running  # noqa: E402
 from mount.doors import Bucket, run_threads  # noqa: E402
 from mount.readers import Reader  # noqa: E402
 from mount.writers import Editor, Writer  # noqa: E402
@@ -38,24 +35,9 @@ _LOG_CHARACTERS = 4000
 @contextmanager
 def serving(directory: Path) -> Iterator[str]:
     """Run an appliance whose mount has one writable repo; give its endpoint."""
-    ready, data = directory / "ready", directory / "data"
-    options = ["--mount", str(directory / "pfs"), "--write", EDITED, "--s3-address", "127.0.0.1:0", "--durability", "fast"]
-    with (directory / "log").open("w") as log:
-        command = [*APPLIANCE, "serve", "--data", str(data), "--ready-file", str(ready), *options]
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + READY_S
-        while not ready.exists():
-            check(process.poll() is None and time.monotonic() < deadline, (directory / "log").read_text())
-            time.sleep(0.02)
-        yield json.loads(ready.read_text())["s3_endpoint"]
+    with running(directory, "--write", EDITED) as (process, said):
+        yield said["s3_endpoint"]
         check(process.poll() is None, "the appliance has ended")
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(END_S)
-        process.kill()
-        process.wait()
 
 
 def check_log(log: Path) -> None:

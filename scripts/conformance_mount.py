@@ -62,9 +62,9 @@ def ask(data: Path, *arguments: str, text: str | None = None) -> str:
 
 
 @contextmanager
-def serving(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run an appliance that is mounted, all of it writable; it is stopped in the end, if it still runs."""
-    options = ["--mount", str(directory / "pfs"), "--write", "--s3-address", "127.0.0.1:0", "--durability", "fast"]
+def running(directory: Path, *write: str) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, str]]]:
+    """Run an appliance with a mount, writable as `write` says; give what it says of itself. It is stopped in the end."""
+    options = ["--mount", str(directory / "pfs"), *write, "--s3-address", "127.0.0.1:0", "--durability", "fast"]
     ready = directory / "ready"
     ready.unlink(missing_ok=True)
     command = [*APPLIANCE, "serve", "--data", str(directory / "data"), "--ready-file", str(ready), *options]
@@ -75,14 +75,21 @@ def serving(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
         while not ready.exists():
             check(process.poll() is None and time.monotonic() < deadline, (directory / "log").read_text())
             time.sleep(0.02)
-        check(json.loads(ready.read_text())["mount"], (directory / "log").read_text())
-        yield process
+        yield process, json.loads(ready.read_text())
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(END_S)
         process.kill()
         process.wait()
+
+
+@contextmanager
+def serving(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run an appliance that is mounted, all of it writable."""
+    with running(directory, "--write") as (process, said):
+        check(said["mount"], (directory / "log").read_text())
+        yield process
 
 
 def kill_again_and_again(directory: Path, kills: int) -> None:

@@ -25,6 +25,12 @@ def test_one_process_serves_all_datums(lab: Lab) -> None:
     assert lab.logs(job) == ["born"]
 
 
+def test_a_proxy_of_user_code_is_not_asked_for_datums(lab: Lab) -> None:
+    proxy = "export http_proxy=http://127.0.0.1:9"  # where nobody is
+    job = run(lab, f"{proxy}; while true; do pachctl next datum || exit 1; . /pfs/.env; {COPY}; done", {"/a": b"a"})
+    assert (job.state, lab.output()) == ("success", {"/a": b"a"})
+
+
 def test_loop_of_the_readme_runs_as_printed(lab: Lab) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     loop = readme.partition("<!-- test: batching -->\n```sh\n")[2].partition("```")[0]
