@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from appliance.cli import run
+from appliance.control.client import Client
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,20 @@ def serve_command(data: Path, *options: str) -> list[str]:
     mount = () if "--mount" in options else ("--no-mount",)
     quick = ("--s3-address", "127.0.0.1:0", *mount, "--durability", "fast")
     return [sys.executable, "-m", "appliance", "serve", "--data", str(data), *quick, *options]
+
+
+@contextmanager
+def asked(command: Sequence[str], data: Path) -> Iterator[Client]:
+    """Run an appliance by some command, and give what asks it once it has said all of itself."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if line.startswith("Durability"):
+                    break
+            yield Client(data)
+        finally:
+            process.terminate()
 
 
 @dataclass(frozen=True)

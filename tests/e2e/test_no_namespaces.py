@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.helpers import serve_command
+from cli.helpers import asked, serve_command
 
 from appliance.control.client import Client
 
@@ -24,15 +24,8 @@ def forbidden(data: Path, *options: str) -> Iterator[Client]:
     tried = subprocess.run(["unshare", "-Ur", "sh", "-ec", FORBID, "sh", "true"], capture_output=True, check=False)
     if tried.returncode != 0:
         pytest.skip("there are no user namespaces in which others could be forbidden")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                if line.startswith("Durability"):
-                    break
-            yield Client(data)
-        finally:
-            process.terminate()
+    with asked(command, data) as client:
+        yield client
 
 
 def run(client: Client, **transform: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cli.helpers import serve_command
+from cli.helpers import asked, serve_command
 from e2e.test_no_namespaces import run
 
 from appliance.control.client import Client
@@ -23,15 +23,8 @@ SCRIPT = "cp $in /pfs/out/a; id -u > /pfs/out/user; setsid sleep 1000 & touch $i
 def serving(data: Path) -> Iterator[Client]:
     if subprocess.run([*USER, "unshare", "--user", "--mount", "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("an ordinary user can not have namespaces here")
-    with subprocess.Popen([*USER, *serve_command(data)], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                if line.startswith("Durability"):
-                    break
-            yield Client(data)
-        finally:
-            process.terminate()
+    with asked([*USER, *serve_command(data)], data) as client:
+        yield client
 
 
 def read(client: Client, path: str) -> bytes:
