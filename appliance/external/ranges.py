@@ -51,7 +51,11 @@ class _Pieces:
         while self._begun_bytes < self._size_bytes and len(self._under_way) < _AT_ONCE:
             if not _places.acquire(blocking=not self._under_way):
                 break
-            memory = _take_memory()
+            try:
+                memory = _take_memory()
+            except OSError:  # there is none: whoever comes later needs the place
+                _places.release()
+                raise
             piece = memoryview(memory)[: self._size_bytes - self._begun_bytes]
             self._under_way.append((self._pool.submit(self._read, self._begun_bytes, piece), piece, memory))
             self._begun_bytes += len(piece)
